@@ -31,7 +31,10 @@ def set_up_logging(level: str = "INFO", secrets: Iterable[str] = ()) -> None:
 class _Formatter(logging.Formatter):
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__()
-        self._secrets = sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
+        known = {secret for secret in secrets if len(secret) >= 4}
+        # In a JSON line a quote or backslash of a secret is escaped. The longest first: one may contain another.
+        known |= {json.dumps(secret, ensure_ascii=False)[1:-1] for secret in known}
+        self._secrets = sorted(known, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         line = self.draw(record, {key: value for key, value in vars(record).items() if key not in _STANDARD})
@@ -55,4 +58,6 @@ class _JsonLines(_Formatter):
         line = {"time": record.created, "level": record.levelname, "logger": record.name, "event": record.getMessage()}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line | extra, default=str, ensure_ascii=False)
+        # A fact that is called like one of ours ("event": 12) keeps its value and does not replace the event's name.
+        facts = {f"{key}_" if key in line else key: value for key, value in extra.items()}
+        return json.dumps(line | facts, default=str, ensure_ascii=False)

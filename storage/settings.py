@@ -5,26 +5,40 @@ Nothing is read at import: `load_settings` is called by the `__main__` modules a
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import stat
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from storage.errors import ConfigurationError
 
 DEFAULT_BASE = "all-MiniLM-L6-v2"
 
 
+def _ids(value: Any) -> Any:
+    """ "1, 2" (an environment variable) or a list with numbers in it (TOML) → a list of strings."""
+    parts = value.split(",") if isinstance(value, str) else value
+    return [str(part).strip() for part in parts if str(part).strip()] if isinstance(parts, list | tuple) else parts
+
+
 class Settings(BaseSettings):
     """Everything an operator can set. Each field is documented in README.md, "Configuration"."""
 
-    model_config = SettingsConfigDict(env_prefix="PUPIL_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PUPIL_", extra="forbid", frozen=True, env_ignore_empty=True)
 
-    data: Path = Field(default_factory=lambda: default_data_directory())
+    data: Annotated[Path, AfterValidator(Path.expanduser)] = Field(default_factory=lambda: default_data_directory())
     """The data directory. Playground and Discord use separate folders inside it."""
 
     # Discord
@@ -32,7 +46,8 @@ class Settings(BaseSettings):
     """Bot token (environment DISCORD_TOKEN, or PUPIL_TOKEN). None: the playground."""
     token_file: Path | None = None
     """File with the token, mode 0600."""
-    operator_ids: tuple[str, ...] = ()
+    operator_ids: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_ids)] = ()
+    """Discord user ids; in the environment separated by commas."""
     development_guild: str | None = None
     """Guild id in which commands are synced at once, instead of globally."""
     playground_url: str | None = None
@@ -54,6 +69,8 @@ class Settings(BaseSettings):
     seed: int = 0
     device: str = "auto"
     """Where the trainer computes: "auto", "cpu" or "cuda"."""
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    """Fields of `trainer.finetune.Recipe` that differ from its defaults, for people who know why."""
 
     # Serving
     inference_threads: int = Field(default_factory=lambda: max(1, min(4, os.cpu_count() or 1)), ge=1, le=64)
@@ -117,14 +134,24 @@ def load_settings(**overrides: Any) -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
         raise ConfigurationError(f"The setting {name} cannot be used: {first['msg']}.") from None
-    except ValueError as error:  # a pupil.toml that is not TOML
+    except SettingsError as error:  # an environment variable that should be JSON and is not
+        raise ConfigurationError(f"A setting in the environment cannot be used: {error}.") from None
+    except (ValueError, OSError) as error:  # a pupil.toml that is not TOML, or not readable
         raise ConfigurationError(f"The file pupil.toml cannot be read: {error}.") from None
-    if settings.host not in {"127.0.0.1", "::1", "localhost"} and settings.api_key is None:
+    if not is_loopback(settings.host) and not settings.api_key:
         raise ConfigurationError(
             f"host is {settings.host}, which other machines can reach, but there is no api_key. "
             "Set PUPIL_API_KEY, or leave host at 127.0.0.1."
         )
     return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens on `host`. A name other than localhost counts as public."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_secret(path: Path) -> str:

@@ -1,17 +1,20 @@
 """What the bot and a trainer say to each other: the messages, their JSON form and the version in the path.
 
-Routes (all under /v1; bodies are JSON unless said; every request is signed, see `trainer.client`):
+Routes (all under /v1; bodies are JSON unless said; requests and JSON answers are signed, see `trainer.signing`):
 
     GET    /health                              Health
     PUT    /snapshots/{sha256}                  the file's bytes; 204, also when it is there already
-    PUT    /jobs/{id}                           JobSpec -> JobStatus; the same id and attempt again is the same job
+    PUT    /jobs/{id}                           JobSpec -> JobStatus; the same id and attempt again is the same job;
+                                                a higher attempt replaces a lower one, a lower one is refused (409)
     GET    /jobs/{id}?after={seq}&wait={s}      JobStatus with the events after `seq`; waits up to `s` for a newer one
-    DELETE /jobs/{id}                           cancels; idempotent
-    GET    /bases/{name}                        {"artifact": id} of the exported base encoder (exported on first use)
-    GET    /artifacts/{id}/{file}               a file of an artifact, with Range; `manifest.json` names the others
+    DELETE /jobs/{id}                           cancels and answers the final JobStatus; idempotent
+    GET    /bases/{name}?wait={s}               BaseStatus; exported on first use, waits up to `s` for it
+    GET    /artifacts/{id}                      ArtifactFiles: what the trainer holds of an artifact
+    GET    /artifacts/{id}/{file}               a file of a complete artifact, with Range; manifest.json names the rest
     PUT    /artifacts/{id}/{file}               gives a champion back to a trainer that has lost it; manifest.json last
 
-Errors are `{"error": sentence}` with a 4xx or 5xx status.
+Errors are `{"error": sentence}` with a 4xx or 5xx status: 400 malformed, 401 not signed with our key, 404 unknown, 409
+contradicts what is there, 411/413/415 a body without length, too large or encoded, 422 can never work, 503 later.
 """
 
 from __future__ import annotations
@@ -107,6 +110,23 @@ class JobStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class BaseStatus:
+    """A base encoder as an artifact; `artifact` is None while it is being exported."""
+
+    artifact: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFiles:
+    """What a trainer holds of an artifact."""
+
+    complete: bool
+    """Sealed: its manifest is there and every file was verified."""
+    files: tuple[str, ...]
+    """Names of the files that need not be sent (again)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     version: int
     device: str
@@ -117,8 +137,11 @@ class Health:
 
 
 def to_json(message: Any) -> str:
-    """Any dataclass of this module or of `storage.records` as one line of JSON."""
-    return json.dumps(dataclasses.asdict(message), ensure_ascii=False, separators=(",", ":"))
+    """Any dataclass of this module or of `storage.records` as one line of JSON, in ASCII.
+
+    Escapes keep a lone surrogate, which no encoding can write, from breaking a file or a request.
+    """
+    return json.dumps(dataclasses.asdict(message), separators=(",", ":"))
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:
@@ -129,32 +152,48 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     """
     try:
         value: T = _build(kind, json.loads(text))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except RecursionError:
+        raise InvalidInput(f"This is not a valid {kind.__name__}: it is nested too deeply.") from None
+    except (ValueError, TypeError, OverflowError) as error:
         raise InvalidInput(f"This is not a valid {kind.__name__}: {error}.") from None
     return value
 
 
 def _build(kind: Any, value: Any) -> Any:
+    """`value`, as `json.loads` gives it, as an instance of the annotation `kind`."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _build(next(option for option in arguments if option is not type(None)), value)
+        return None if value is None else _build(_not_none(arguments), value)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise TypeError(f"a list was expected, not {type(value).__name__}")
-        return tuple(_build(arguments[0], item) for item in value)
+        return tuple(_build(arguments[0], item) for item in _expect(list, value))
+    if origin is dict:
+        return {key: _build(arguments[1], item) for key, item in _expect(dict, value).items()}
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, dict):
-            raise TypeError(f"an object was expected, not {type(value).__name__}")
-        hints = typing.get_type_hints(kind)
-        known = {f.name for f in dataclasses.fields(kind)}
-        return kind(**{name: _build(hints[name], item) for name, item in value.items() if name in known})
+        return _build_dataclass(kind, _expect(dict, value))
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return kind(value)
-    if kind in (int, float, str, bool):
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise TypeError(f"{kind.__name__} was expected, not {type(value).__name__}")
+    if kind is float:
+        return float(_expect((int, float), value))
+    return value if kind is Any else _expect(kind, value)
+
+
+def _build_dataclass(kind: type[Any], value: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(kind)
+    fields = dataclasses.fields(kind)
+    for f in fields:
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and f.name not in value:
+            raise TypeError(f"{f.name} is missing")
+    return kind(**{f.name: _build(hints[f.name], value[f.name]) for f in fields if f.name in value})
+
+
+def _not_none(options: tuple[Any, ...]) -> Any:
+    return next(option for option in options if option is not types.NoneType)
+
+
+def _expect(kind: Any, value: Any) -> Any:
+    # To Python, True is an int; to us it is a mistake.
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        expected = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise TypeError(f"{expected} was expected, not {type(value).__name__}")
     return value

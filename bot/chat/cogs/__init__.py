@@ -1,0 +1,24 @@
+"""The commands, one module per subject. Each cog holds its commands and the buttons that follow from them."""
+
+from __future__ import annotations
+
+from bot.chat.cogs.asking import Asking
+from bot.chat.cogs.base import PupilCog
+from bot.chat.cogs.classifier import ClassifierCommands
+from bot.chat.cogs.correcting import Correcting
+from bot.chat.cogs.general import General
+from bot.chat.cogs.labeling import Labeling
+from bot.chat.cogs.labels import LabelCommands
+from bot.chat.cogs.models import ModelCommands
+from bot.chat.cogs.training import TrainCommands
+
+COGS: tuple[type[PupilCog], ...] = (
+    Asking,
+    Labeling,
+    Correcting,
+    LabelCommands,
+    ClassifierCommands,
+    TrainCommands,
+    ModelCommands,
+    General,
+)

@@ -1,0 +1,174 @@
+"""The composition root: the whole system on one screen, in the order data flows.
+
+chat event → example and label → snapshot → job → artifact and report → promotion → swap → prediction → feedback.
+Everything is built here and handed what it needs; nothing else in the project constructs its own neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.inference.engine import Engine
+from bot.inference.instant import InstantMemory
+from bot.local_trainer import LocalTrainer
+from bot.playground.world import GUILD_ID
+from bot.services.classifiers import ClassifierService
+from bot.services.job_runner import JobRunner
+from bot.services.labeling import LabelingService
+from bot.services.lesson import LessonService
+from bot.services.prediction import PredictionService
+from bot.services.promotion import PromotionService
+from bot.services.serving import Serving
+from bot.services.status import LoopLag, StatusService
+from bot.services.system import Services
+from bot.services.training import TrainingService
+from storage.artifacts import sweep
+from storage.classifiers import Classifiers
+from storage.database import Database
+from storage.errors import PupilError
+from storage.examples import Examples
+from storage.jobs import Jobs
+from storage.predictions import Predictions
+from storage.registry import Registry
+from storage.schedules import Schedules
+from storage.settings import Settings, read_secret
+from trainer.client import TrainerClient
+
+log = logging.getLogger(__name__)
+
+LESSON_CHANNEL = "100000000000000011"
+"""The playground's channel for trainings, where the lesson's progress is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Everything that runs, for `run` and the tests; commands need only `services`."""
+
+    services: Services
+    database: Database
+    serving: Serving
+    classifiers: Classifiers
+    engine: Engine
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """The use-cases over this data directory, without chat, page or schedule: what a command-line call works with."""
+    async with open_system(settings) as system:
+        yield system.services
+
+
+@asynccontextmanager
+async def open_system(settings: Settings) -> AsyncIterator[System]:
+    """Opens the database first (it is the lock on the data directory), the trainer last; closes in reverse.
+
+    Raises:
+        InstanceLocked, NewerDatabase, DamagedFile, ConfigurationError.
+    """
+    space = settings.space
+    models, snapshots = space / "models", space / "snapshots"
+    for folder in (space, models, snapshots):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with AsyncExitStack() as stack:
+        # What is kept
+        database = await stack.enter_async_context(Database(space / "pupil.db"))
+        sweep(models)
+        classifiers, examples = Classifiers(database), Examples(database)
+        predictions, jobs = Predictions(database), Jobs(database)
+        registry, schedules = Registry(database), Schedules(database)
+        # What trains and what answers
+        trainer = await stack.enter_async_context(open_trainer(settings))
+        engine = await stack.enter_async_context(
+            Engine(settings.inference_threads, settings.queue_limit, settings.query_deadline)
+        )
+        memory = await stack.enter_async_context(InstantMemory(examples, classifiers, engine))
+        serving = Serving(database, classifiers, registry, engine, memory, trainer, models)
+        # What people do: label → train → promote → ask
+        labeling = LabelingService(classifiers, examples, registry, schedules, serving, base=settings.base)
+        promotion = PromotionService(registry, serving)
+        runner = await stack.enter_async_context(
+            JobRunner(
+                jobs,
+                classifiers,
+                registry,
+                promotion,
+                serving,
+                trainer,
+                snapshots=snapshots,
+                models=models,
+                recipe=settings.recipe,
+                seed=settings.seed,
+                lease=settings.lease,
+            )
+        )
+        training = TrainingService(
+            database,
+            classifiers,
+            examples,
+            jobs,
+            registry,
+            schedules,
+            runner,
+            snapshots,
+            settings.recipe,
+            settings.seed,
+        )
+        classifier_service = ClassifierService(
+            classifiers,
+            examples,
+            predictions,
+            registry,
+            jobs,
+            schedules,
+            base=settings.base,
+            version_of=serving.version_of,
+            changed=serving.touch,
+        )
+        lag = LoopLag()
+        stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))
+        services = Services(
+            classifiers=classifier_service,
+            labeling=labeling,
+            prediction=PredictionService(classifiers, examples, predictions, labeling, serving),
+            training=training,
+            promotion=promotion,
+            lesson=LessonService(
+                database,
+                classifier_service,
+                examples,
+                labeling,
+                training,
+                serving,
+                guild=GUILD_ID,
+                channel=None if settings.token else LESSON_CHANNEL,
+            ),
+            status=StatusService(classifiers, serving, trainer, lag, space),
+        )
+        yield System(services, database, serving, classifiers, engine)
+
+
+@asynccontextmanager
+async def open_trainer(settings: Settings) -> AsyncIterator[TrainerClient]:
+    """A client of the trainer that is configured, or of one started here as a child process."""
+    if settings.trainer_url is None:
+        async with LocalTrainer(settings.space / "trainer", settings) as local:
+            yield local.client
+    else:
+        key = read_secret(settings.trainer_key_file) if settings.trainer_key_file else ""
+        async with TrainerClient(settings.trainer_url, key) as client:
+            yield client
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

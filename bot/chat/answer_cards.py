@@ -1,0 +1,157 @@
+"""Cards of asking and labelling: an answer, what a label did, which label instead. Pure functions of records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bot.chat.cards import MAX_CHOICES, Button, Card, Choice, Form, Input, Menu, Style, Tone
+from bot.chat.text import code, counted, escaped, listed, percent, quoted
+from storage.records import MAX_LABEL, MAX_TEXT, Prediction
+
+if TYPE_CHECKING:
+    from bot.services.labeling import LabelReceipt, UndoReceipt
+
+RUNNERS_UP = 3
+WHICH_LABEL = "Which label is right?"
+
+
+def answer_card(
+    prediction: Prediction, *, shared_by: str = "", note: str = "", rows: tuple[tuple[Button, ...], ...] | None = None
+) -> Card:
+    """What the model says, how sure it is and which version said it.
+
+    `shared_by` is the name of who shows it to the channel; `note` says what was done with the answer; `rows` replaces
+    the buttons that ask whether it was right.
+    """
+    question = [f"{escaped(shared_by)} asked:"] if shared_by else []
+    question += [quoted(prediction.text)] if prediction.text else []
+    parts = ["\n".join(question), _verdict(prediction), note]
+    return Card(
+        body="\n\n".join(filter(None, parts)),
+        footer=f"{prediction.classifier} · {version_words(prediction.version)} · {prediction.milliseconds:.0f} ms",
+        tone=Tone.CAREFUL if prediction.abstained and prediction.taught is None else Tone.GOOD,
+        rows=answer_rows(prediction, shareable=not shared_by) if rows is None else rows,
+    )
+
+
+def _verdict(prediction: Prediction) -> str:
+    scores = prediction.scores
+    if prediction.taught is not None:
+        taught = f"Taught: {code(prediction.taught.label)} (#{prediction.taught.example_id})."
+        return f"**{taught}**\nThe model by itself says {code(scores[0].label)} {percent(scores[0].confidence)}."
+    if prediction.abstained:
+        rivals = " / ".join(f"{code(score.label)} {score.confidence:.2f}" for score in scores[:2])
+        return f"I am not sure: {rivals}"
+    best = f"**{code(scores[0].label)} {percent(scores[0].confidence)}**"
+    others = [f"{code(score.label)} {percent(score.confidence)}" for score in scores[1:]]
+    return best + (f"\n{listed(others, RUNNERS_UP, ' · ')}" if others else "")
+
+
+def answer_rows(prediction: Prediction, *, shareable: bool) -> tuple[tuple[Button, ...], ...]:
+    """Was it right? One row of buttons; an unsure answer offers the two labels it is between."""
+    number = prediction.id
+    share = (Button("Share", f"share:{number}"),) if shareable else ()
+    if prediction.text is None:  # nothing was kept that could be taught: the buttons count
+        return ((Button("Right", f"right:{number}", Style.GREEN), Button("Wrong", f"miss:{number}"), *share),)
+    pick = f"pick:p.{number}:0"
+    if prediction.abstained and prediction.taught is None:
+        rivals = [
+            Button(score.label, f"rival:{number}:{place}", Style.BLUE)
+            for place, score in enumerate(prediction.scores[:2])
+        ]
+        return ((*rivals, Button("Neither" if len(rivals) > 1 else "Wrong", pick), *share),)
+    return ((Button("Right", f"right:{number}", Style.GREEN), Button("Wrong", pick, Style.RED), *share),)
+
+
+def version_words(version: str) -> str:
+    """ "v12+7" → "v12+7, 7 labels not trained in yet"; "v0+3" → "v0+3, not trained yet"."""
+    number, _, revision = version.partition("+")
+    if number == "v0":
+        return f"{version}, not trained yet"
+    return f"{version}, {counted(int(revision), 'label')} not trained in yet" if revision.isdigit() else version
+
+
+def saved_words(receipt: LabelReceipt) -> str:
+    """ "Saved as `bug` (#481). I had said `question` 62 % (v1+3). 7 more until the next training." """
+    words = [f"Saved as {code(receipt.label)} (#{receipt.example_id})."]
+    if receipt.previous == receipt.label:
+        words = [f"Confirmed as {code(receipt.label)} (#{receipt.example_id})."]
+    elif receipt.previous is not None:
+        words.append(f"It was {code(receipt.previous)} before.")
+    if receipt.guess is not None:
+        version = f" ({receipt.version})" if receipt.version else ""
+        said = "so too," if receipt.guess.label == receipt.label else code(receipt.guess.label)
+        words.append(f"I had said {said} {percent(receipt.guess.confidence)}{version}.")
+    return " ".join(words + _consequences(receipt))
+
+
+def taught_words(receipt: LabelReceipt) -> str:
+    """After Right or Wrong, where the answer stands above: "Taught: `bug` (#481). 7 more until the next training." """
+    return " ".join([f"Taught: {code(receipt.label)} (#{receipt.example_id}).", *_consequences(receipt)])
+
+
+def _consequences(receipt: LabelReceipt) -> list[str]:
+    words = ["Kept aside to measure versions, never trained on."] if receipt.golden else []
+    if receipt.until_training:
+        words.append(f"{receipt.until_training} more until the next training.")
+    elif receipt.until_training == 0:
+        words.append("The next training starts soon.")
+    return words
+
+
+def receipt_card(receipt: LabelReceipt, classifier: str) -> Card:
+    """What a label did, with Undo and Change."""
+    return Card(saved_words(receipt), rows=receipt_rows(classifier, receipt.event_id))
+
+
+def receipt_rows(classifier: str, event_id: int) -> tuple[tuple[Button, ...], ...]:
+    return ((Button("Undo", f"undo:{event_id}"), Button("Change", f"pick:e.{classifier}.{event_id}:0")),)
+
+
+def undo_card(receipt: UndoReceipt) -> Card:
+    now = f"it is {code(receipt.now)} again" if receipt.now else "it has no label now"
+    return Card(f"Took {code(receipt.label)} back; {now}.\n{quoted(receipt.text, 200)}")
+
+
+def picker_card(key: str, labels: Sequence[str], page: int, text: str = "") -> Card:
+    """A menu of at most 25 labels a page, best first; further pages and a search where there are more.
+
+    `text` is what is being labelled, "" where that is not known.
+    """
+    pages = max(1, -(-len(labels) // MAX_CHOICES))
+    page = min(max(0, page), pages - 1)
+    shown = labels[page * MAX_CHOICES : (page + 1) * MAX_CHOICES]
+    back = Button("Back", f"back:{key}")
+    about = f"{quoted(text, 200)}\n" if text else ""
+    if not shown:
+        return Card(f"{about}There is no other label yet. A lead adds one with /labels create.", rows=((back,),))
+    menu = Menu(f"picked:{key}", "Choose a label", tuple(Choice(name, name) for name in shown))
+    if pages == 1:
+        return Card(f"{about}{WHICH_LABEL}", rows=(menu, (back,)))
+    turn = (
+        Button("◀", f"pick:{key}:{(page - 1) % pages}"),
+        Button("▶", f"pick:{key}:{(page + 1) % pages}"),
+        Button("Type it", f"name:{key}", Style.BLUE),
+        back,
+    )
+    place = f"Page {page + 1} of {pages}; {counted(len(labels), 'label')} in all, most likely first."
+    return Card(f"{about}{WHICH_LABEL} {place}", rows=(menu, turn))
+
+
+def name_form(key: str) -> Form:
+    """Asks for a label by name, where there are too many to choose from."""
+    return Form(f"named:{key}", WHICH_LABEL, (Input("label", "Label", most=MAX_LABEL),))
+
+
+def teach_form(classifier: str, labels: Sequence[str], text: str = "") -> Form:
+    """A long text and its label. `labels` best first; more than 25 are typed instead of chosen."""
+    choices = tuple(Choice(name, name) for name in labels) if len(labels) <= MAX_CHOICES else ()
+    return Form(
+        f"teach:{classifier}",
+        f"Teach {classifier}",
+        (
+            Input("text", "Text", value=text, long=True, most=MAX_TEXT),
+            Input("label", "Label", placeholder=WHICH_LABEL, most=MAX_LABEL, choices=choices),
+        ),
+    )

@@ -1,0 +1,102 @@
+"""Autocompletes. They only suggest: what is typed is checked again by the service. They never fail and never wait long.
+
+Discord shows "loading options failed" when an autocomplete raises or takes three seconds; an empty list is kinder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import zoneinfo
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import discord
+from discord import app_commands
+
+from bot.chat.people import home_channel
+from bot.chat.text import cut, percent
+from storage.errors import UserError
+from storage.records import version_name
+
+if TYPE_CHECKING:
+    from bot.chat.client import PupilBot
+
+log = logging.getLogger(__name__)
+
+MOST = 25
+SECONDS = 1.5
+"""Half of Discord's limit: the rest is for the network and a busy event loop."""
+
+Interaction: TypeAlias = "discord.Interaction[PupilBot]"
+Choices = list[app_commands.Choice[str]]
+Suggest = Callable[[Interaction, str], Awaitable[Choices]]
+
+
+def _calm(suggest: Suggest) -> Callable[[Interaction, str], Any]:
+    """The suggestions, or none: whatever goes wrong, and however long it would take."""
+
+    @functools.wraps(suggest)
+    async def calmly(interaction: Interaction, current: str) -> Choices:
+        if interaction.client.stopping or interaction.guild_id is None:
+            return []
+        try:
+            async with asyncio.timeout(SECONDS):
+                return (await suggest(interaction, current))[:MOST]
+        except UserError:  # no classifier yet, or several: the command itself will say so
+            return []
+        except Exception as error:
+            log.warning("autocomplete.failed", extra={"kind": suggest.__name__, "error": type(error).__name__})
+            return []
+
+    return calmly
+
+
+@_calm
+async def labels(interaction: Interaction, current: str) -> Choices:
+    """Labels that contain what is typed, the model's best guess for the text typed so far first."""
+    services = interaction.client.services
+    classifier = await services.classifiers.resolve(
+        str(interaction.guild_id), getattr(interaction.namespace, "classifier", None), home_channel(interaction)
+    )
+    text = str(getattr(interaction.namespace, "text", None) or "")
+    ranked = await services.labeling.suggest(classifier, text, current)
+    return [
+        app_commands.Choice(name=name if share is None else cut(f"{name} · {percent(share)}", 100), value=name)
+        for name, share in ranked
+    ]
+
+
+@_calm
+async def classifiers(interaction: Interaction, current: str) -> Choices:
+    """Classifiers of this server whose name contains what is typed."""
+    found = await interaction.client.services.classifiers.list(str(interaction.guild_id))
+    wanted = current.casefold().strip()
+    return [app_commands.Choice(name=item.name, value=item.name) for item in found if wanted in item.name]
+
+
+@_calm
+async def versions(interaction: Interaction, current: str) -> Choices:
+    """Versions of the classifier meant, newest first, with v0 (the base encoder with the labels so far) last."""
+    services = interaction.client.services
+    classifier = await services.classifiers.resolve(
+        str(interaction.guild_id), getattr(interaction.namespace, "classifier", None), home_channel(interaction)
+    )
+    known = await services.promotion.versions(classifier)
+    named = [(version_name(item.number), f"{version_name(item.number)} · {item.state.value}") for item in known]
+    named.append(("v0", "v0 · not trained: label names and the labels so far"))
+    return [app_commands.Choice(name=name, value=value) for value, name in named if current.strip() in value]
+
+
+@_calm
+async def timezones(interaction: Interaction, current: str) -> Choices:
+    """Time zones whose name contains what is typed."""
+    wanted = current.casefold().strip().replace(" ", "_")
+    names = await asyncio.to_thread(_timezones)
+    return [app_commands.Choice(name=name, value=name) for name in names if wanted in name.casefold()]
+
+
+@functools.cache
+def _timezones() -> tuple[str, ...]:
+    return tuple(sorted(zoneinfo.available_timezones(), key=lambda name: (name != "UTC", name)))

@@ -1,0 +1,60 @@
+"""/classifier create, use and list."""
+
+from __future__ import annotations
+
+from discord import app_commands
+from discord.ext import commands
+
+from bot.chat import choices
+from bot.chat.cards import Card
+from bot.chat.cogs.base import Interaction, PupilCog
+from bot.chat.cogs.labels import MOST_AT_ONCE, split_names
+from bot.chat.overview_cards import classifiers_card
+from bot.chat.sending import begin, show
+from bot.chat.text import code, listed
+from storage.errors import UserError
+
+
+class ClassifierCommands(
+    PupilCog, commands.GroupCog, group_name="classifier", group_description="The classifiers of this server"
+):
+    @app_commands.command(description="Create a classifier (leads): a task with labels of its own.")
+    @app_commands.describe(
+        name="Short, lower case: triage", labels="Its first labels, with commas: bug, question, praise"
+    )
+    async def create(self, interaction: Interaction, name: str, labels: str = "") -> None:
+        await begin(interaction)
+        actor = self.actor(interaction)
+        wanted = split_names(labels) if labels.strip() else []
+        created = await self.services.classifiers.create(actor, name, wanted)
+        if not wanted:
+            await show(interaction, Card(f"Created {code(created.name)}. Next: name its labels with `/labels create`."))
+            return
+        named = listed([code(label) for label in wanted], MOST_AT_ONCE)
+        await show(
+            interaction,
+            Card(
+                f"Created {code(created.name)} with {named}. It answers from the names alone: try `/ask`. "
+                "Teach it with `/label`."
+            ),
+        )
+
+    @app_commands.command(description="Make a classifier the one meant in this channel (leads).")
+    @app_commands.describe(name="Which classifier")
+    @app_commands.autocomplete(name=choices.classifiers)
+    async def use(self, interaction: Interaction, name: str) -> None:
+        await begin(interaction)
+        actor = self.actor(interaction)
+        chosen = await self.services.classifiers.use(actor, actor.channel or "", name)
+        await show(interaction, Card(f"In this channel and its threads, {code(chosen.name)} is meant from now on."))
+
+    @app_commands.command(name="list", description="The classifiers of this server.")
+    async def show_all(self, interaction: Interaction) -> None:
+        await begin(interaction)
+        actor = self.actor(interaction)
+        everything = await self.services.classifiers.list(actor.guild)
+        try:
+            default = (await self.classifier(actor, None)).name
+        except UserError:  # several, and none is this channel's
+            default = None
+        await show(interaction, classifiers_card(everything, default))

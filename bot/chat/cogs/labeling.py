@@ -1,0 +1,110 @@
+"""/label (or its form, for long texts), /undo, the Undo button, and why the message menu Label does nothing yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import discord
+from discord import app_commands
+
+from bot.chat import choices
+from bot.chat.answer_cards import receipt_card, teach_form, undo_card
+from bot.chat.buttons import answers, pressed
+from bot.chat.cards import Card
+from bot.chat.cogs.base import Interaction, PupilCog
+from bot.chat.sending import ask, begin, show
+from bot.chat.text import quoted
+from bot.services.texts import check_text
+from storage.errors import NotFound, UserError
+from storage.records import Classifier, Source
+
+if TYPE_CHECKING:
+    from bot.chat.client import PupilBot
+
+NOTHING_TO_UNDO = "There is nothing to take back: you have given no label that still counts."
+TAKEN_BACK_ALREADY = "That label was taken back already."
+CAPTURE_IS_OFF = (
+    "Pupil does not learn from chat messages here. Discord's Developer Policy (rule 21) does not let bots train on "
+    "what people write in the chat without permission, and the operator of this bot has not switched that on. To teach "
+    "it, type a text of your own with `/label`."
+)
+
+
+class Labeling(PupilCog):
+    def __init__(self, bot: PupilBot) -> None:
+        super().__init__(bot)
+        self.menu = app_commands.ContextMenu(name="Label", callback=self.label_message)
+        self.bot.tree.add_command(self.menu)
+
+    async def cog_unload(self) -> None:
+        self.bot.tree.remove_command(self.menu.name, type=self.menu.type)
+
+    @app_commands.command(description="Teach: say which label a text has. Without a text a form opens.")
+    @app_commands.describe(
+        text="The text (leave it out to get a form for long texts)",
+        label="The right label; the model's best guess comes first",
+        classifier="Which classifier (the channel's, if left out)",
+    )
+    @app_commands.autocomplete(label=choices.labels, classifier=choices.classifiers)
+    async def label(
+        self,
+        interaction: Interaction,
+        text: str | None = None,
+        label: str | None = None,
+        classifier: str | None = None,
+    ) -> None:
+        if text is None or label is None:
+            await self._open_form(interaction, text or "", classifier)
+            return
+        await begin(interaction)
+        actor = self.actor(interaction)
+        chosen = await self.classifier(actor, classifier)
+        receipt = await self.services.labeling.label(actor, chosen, text, label, Source.COMMAND)
+        await show(interaction, receipt_card(receipt, chosen.name))
+
+    async def _open_form(self, interaction: Interaction, text: str, classifier: str | None) -> None:
+        """A form has to be the first reply, so there is no "thinking" before it: two reads and a bounded guess."""
+        text = check_text(text) if text else ""
+        chosen = await self.classifier(self.actor(interaction), classifier)
+        await ask(interaction, teach_form(chosen.name, await self._labels(chosen, text), text))
+
+    async def _labels(self, classifier: Classifier, text: str) -> list[str]:
+        """All labels, the model's best guesses for the text first."""
+        every = [count.label.name for count in await self.services.classifiers.labels(classifier)]
+        if not every:
+            raise NotFound(f"`{classifier.name}` has no labels yet. A lead adds them with /labels create.")
+        likely = [name for name, _ in await self.services.labeling.suggest(classifier, text, "")] if text else []
+        return [*likely, *(name for name in every if name not in likely)]
+
+    @pressed(r"teach:(?P<classifier>[\w-]+)")
+    async def teach(self, interaction: Interaction, classifier: str) -> None:
+        """The form was sent."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        actor, given = self.actor(interaction), answers(interaction)
+        chosen = await self.classifier(actor, classifier)
+        try:
+            receipt = await self.services.labeling.label(actor, chosen, given["text"], given["label"], Source.MODAL)
+        except UserError as error:  # a long text is not typed twice because of a misspelt label
+            await show(interaction, Card(f"{error}\nYour text, so that it is not lost:\n{quoted(given['text'], 1200)}"))
+            return
+        await show(interaction, receipt_card(receipt, chosen.name))
+
+    @app_commands.command(description="Take back the last label you gave.")
+    @app_commands.describe(classifier="Only in this classifier (in all, if left out)")
+    @app_commands.autocomplete(classifier=choices.classifiers)
+    async def undo(self, interaction: Interaction, classifier: str | None = None) -> None:
+        await begin(interaction)
+        actor = self.actor(interaction)
+        chosen = await self.classifier(actor, classifier) if classifier else None
+        receipt = await self.services.labeling.undo(actor, classifier=chosen)
+        await show(interaction, Card(NOTHING_TO_UNDO) if receipt is None else undo_card(receipt))
+
+    @pressed(r"undo:(?P<event_id>\d+)")
+    async def undo_one(self, interaction: Interaction, event_id: str) -> None:
+        await begin(interaction)
+        receipt = await self.services.labeling.undo(self.actor(interaction), int(event_id))
+        await show(interaction, Card(TAKEN_BACK_ALREADY) if receipt is None else undo_card(receipt))
+
+    async def label_message(self, interaction: Interaction, message: discord.Message) -> None:
+        """The message menu: answers why it cannot."""
+        await show(interaction, Card(CAPTURE_IS_OFF))

@@ -1,0 +1,196 @@
+"""Cards that give an overview: labels, classifiers, versions, statistics, the bot's state. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bot.chat.answer_cards import version_words
+from bot.chat.cards import Button, Card, Tone
+from bot.chat.text import block, code, counted, cut, duration, escaped, listed, meter
+from bot.chat.training_cards import schedule_words
+from storage.errors import InvalidInput
+from storage.records import (
+    Classifier,
+    EvaluationReport,
+    LabelCount,
+    ModelVersion,
+    Promotion,
+    Schedule,
+    VersionState,
+    version_name,
+)
+from trainer.protocol import from_json
+
+if TYPE_CHECKING:
+    from bot.services.classifiers import Stats
+
+MOST_LABELS = 40
+MOST_VERSIONS = 10
+MOST_PEOPLE = 8
+WIDTH = 24
+
+
+def labels_card(classifier: Classifier, counts: Sequence[LabelCount]) -> Card:
+    """Every label with how many texts say it, fewest last; names what still has none."""
+    if not counts:
+        return Card(f"{code(classifier.name)} has no labels yet. A lead adds them with /labels create.")
+    ordered = sorted(counts, key=lambda count: -count.total)
+    empty = [code(count.label.name) for count in ordered if not count.total]
+    without = f"\nStill without a text: {listed(empty, 10)}." if empty else ""
+    return Card(title=f"Labels of {classifier.name}", body=_label_table(ordered) + without, footer=_totals(ordered))
+
+
+def _label_table(counts: Sequence[LabelCount]) -> str:
+    most = max((count.total for count in counts), default=0) or 1
+    shown = [(cut(count.label.name, WIDTH), count.total) for count in counts[:MOST_LABELS]]
+    width = max((len(name) for name, _ in shown), default=0)
+    lines = [f"{name:<{width}} {total:>5} {meter(total / most, 10)}".rstrip() for name, total in shown]
+    if (left := len(counts) - MOST_LABELS) > 0:
+        lines.append(f"and {left} more; the option `label` of /label finds every one")
+    return block(lines)
+
+
+def _totals(counts: Sequence[LabelCount]) -> str:
+    train, golden = sum(count.train for count in counts), sum(count.golden for count in counts)
+    return f"{counted(len(counts), 'label')} · {train:,} texts to learn from · {golden:,} kept aside to measure"
+
+
+def classifiers_card(classifiers: Sequence[Classifier], default: str | None) -> Card:
+    """The classifiers of a server; `default` is the one meant in this channel."""
+    if not classifiers:
+        return Card("There is no classifier here yet. A lead creates one with /classifier create.")
+    names = [
+        f"{code(classifier.name)} — used in this channel" if classifier.name == default else code(classifier.name)
+        for classifier in classifiers
+    ]
+    return Card(title="Classifiers", body=listed(names, 50, "\n"))
+
+
+def versions_card(
+    classifier: Classifier, versions: Sequence[ModelVersion], promotions: Sequence[Promotion], now: float
+) -> Card:
+    """Versions, newest first, the live one marked, each with its exam; and the last change of what is live."""
+    if not versions:
+        return Card(
+            f"{code(classifier.name)} has no trained version yet. It answers from the label names and the labels so "
+            "far (v0). A lead trains one with /train now."
+        )
+    lines = [version_line(version, now) for version in versions]
+    latest = [f"Last change: {promotion_words(promotions[0])}."] if promotions else []
+    live = next((version.number for version in versions if version.state is VersionState.CHAMPION), 0)
+    row = (Button("Roll back", f"rollback:{classifier.name}:{live}"),)
+    return Card(
+        title=f"Versions of {classifier.name}",
+        body="\n".join([listed(lines, MOST_VERSIONS, "\n"), "", *latest]).strip(),
+        rows=(row,) if live else (),
+    )
+
+
+def version_line(version: ModelVersion, now: float) -> str:
+    """ "**v3** live · 0.84 → 0.87 on 118 texts · 2 h ago"."""
+    state = {VersionState.CHAMPION: "live", VersionState.RETIRED: "was live", VersionState.DAMAGED: "damaged"}
+    words = [f"**{version_name(version.number)}** {state.get(version.state, 'not live')}", exam_words(version)]
+    return " · ".join([*filter(None, words), f"{duration(max(0.0, now - version.created_at))} ago"])
+
+
+def exam_words(version: ModelVersion) -> str:
+    """The exam of a version in few words; empty where its report cannot be read."""
+    try:
+        report = from_json(EvaluationReport, version.report)
+    except InvalidInput:
+        return ""
+    return f"{report.champion_accuracy:.2f} → {report.candidate_accuracy:.2f} on {len(report.outcomes):,} texts"
+
+
+def promotion_words(promotion: Promotion) -> str:
+    who = "the gate" if promotion.by == "gate" else _person(promotion.by)
+    return f"{version_name(promotion.previous)} → {version_name(promotion.number)} by {who}"
+
+
+def _person(name: str) -> str:
+    """A name as it is, an id as a mention (which pings nobody, see `bot.chat.sending`)."""
+    return f"<@{name}>" if name.isdigit() else escaped(name)
+
+
+def stats_card(stats: Stats, schedule: Schedule | None) -> Card:
+    """What a classifier knows, how it does, and who teaches it."""
+    judged = stats.right + stats.wrong
+    verdict = f"{stats.right:,} right, {stats.wrong:,} wrong" if judged else "nobody has judged an answer yet"
+    people = [f"{_person(name)} {given:,}" for name, given in stats.annotators]
+    exam = exam_words(stats.champion) if stats.champion is not None else ""
+    fields = [
+        ("Answers", f"{version_words(stats.version)}\n{counted(stats.asked, 'question')} asked; {verdict}"),
+        ("Training", f"{counted(stats.new_since, 'label')} new since the last one. {schedule_words(schedule)}"),
+    ]
+    if exam:
+        fields.insert(1, ("Its exam", exam))
+    if people:
+        fields.append(("Taught by", listed(people, MOST_PEOPLE)))
+    ordered = sorted(stats.labels, key=lambda count: -count.total)
+    body = _label_table(ordered) if ordered else "No labels yet. A lead adds them with /labels create."
+    return Card(title=stats.classifier.name, body=body, fields=tuple(fields), footer=_totals(ordered))
+
+
+def status_card(status: Mapping[str, Any]) -> Card:
+    """The bot's state for its operator: whatever the status service says, one line each."""
+    lines = [_fact(key, value) for key, value in status.items()]
+    return Card(title="Status", body="\n".join(lines) or "Nothing to report.")
+
+
+def _fact(key: str, value: Any) -> str:
+    """One line, with the unit that the end of the key names."""
+    name, _, unit = key.rpartition("_")
+    if isinstance(value, int | float):
+        if unit == "seconds":
+            return f"**{name.replace('_', ' ')}**: {duration(value)}"
+        if unit == "bytes":
+            return f"**{name.replace('_', ' ')}**: {value / 1e9:,.1f} GB"
+    return f"**{key.replace('_', ' ')}**: {_plain(value)}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(key).replace('_', ' ')} {_plain(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    if isinstance(value, list | tuple):
+        return listed([_plain(item) for item in value], 10) or "none"
+    return escaped(cut(str(value), 200))
+
+
+def help_card(topics: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> Card:
+    """Every command by who needs it. `topics` holds (heading, [(command or its clickable mention, description)])."""
+    fields = tuple((heading, "\n".join(f"{name} {words}" for name, words in rows)) for heading, rows in topics)
+    return Card(
+        title="Pupil learns from you",
+        body=(
+            "Label short texts with /label, and the next answer to /ask takes them into account at once. When enough "
+            "is new, a training makes the model deeper; it goes live only if it does better on texts it has not seen."
+        ),
+        fields=fields,
+        footer="Only what you type into a command, a form or a file teaches the bot; it never reads the chat.",
+    )
+
+
+def swap_card(classifier: str, promotion: Promotion, who: str) -> Card:
+    """For the channel: which version answers now, whose decision it was, and the way back."""
+    now, before = version_name(promotion.number), version_name(promotion.previous)
+    if promotion.number < promotion.previous:
+        text = f"{escaped(who)} rolled {code(classifier)} back: {now} answers now (was {before})."
+    else:
+        text = f"{escaped(who)} promoted {now} of {code(classifier)}: it answers now (was {before})."
+    return Card(body=text, tone=Tone.GOOD, rows=((Button(f"Back to {before}", swap_id(classifier, promotion)),),))
+
+
+def swapped_words(classifier: str, promotion: Promotion) -> str:
+    """For whoever decided it."""
+    now, before = version_name(promotion.number), version_name(promotion.previous)
+    return f"Done: {now} of {code(classifier)} answers now (was {before})."
+
+
+def swap_id(classifier: str, promotion: Promotion) -> str:
+    """The id of the button that takes a swap back; it names what has to be live for it to make sense."""
+    return f"swap:{classifier}:{promotion.number}:{promotion.previous}"

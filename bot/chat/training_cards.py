@@ -1,0 +1,198 @@
+"""Cards of a training: its progress while it runs, and the verdict first once it has ended. Pure functions."""
+
+from __future__ import annotations
+
+from bot.chat.cards import Button, Card, Style, Tone
+from bot.chat.text import bar, block, cut, duration, percent, sentence
+from bot.services.updates import JobUpdate
+from storage.records import (
+    EvaluationReport,
+    JobState,
+    LabelReport,
+    ModelVersion,
+    Schedule,
+    TrainingJob,
+    VersionState,
+    version_name,
+)
+from trainer.protocol import Phase, Progress
+
+LABEL_ROWS = 12
+LABEL_WIDTH = 22
+
+PHASES = {
+    Phase.QUEUED: "waiting for its turn",
+    Phase.PREPARING: "reading the labels",
+    Phase.MEASURING: "rehearsing: learns from a part, is asked the rest",
+    Phase.TRAINING: "learning from every text",
+    Phase.EXPORTING: "packing the new version",
+    Phase.EVALUATING: "exam: new against old, on the same texts",
+}
+
+
+def job_card(update: JobUpdate) -> Card:
+    """Where a training stands, whatever state it is in."""
+    return result_card(update) if update.job.state.is_final else progress_card(update)
+
+
+def progress_card(update: JobUpdate) -> Card:
+    """A bar, the phase, epoch, loss and the time left, with Cancel."""
+    job, progress = update.job, update.progress
+    fraction = progress.fraction if progress is not None and job.state is not JobState.QUEUED else 0.0
+    lines = [f"{bar(fraction)} {100 * fraction:.0f} %", _doing(job, progress), _occasion(job)]
+    return Card(
+        title=f"Training {update.classifier.name}",
+        body="\n".join(lines),
+        footer=f"{update.serving} keeps answering",
+        rows=((Button("Cancel", f"cancel:{job.id}"),),),
+    )
+
+
+def _occasion(job: TrainingJob) -> str:
+    """Why it trains: "asked for by @Maria", "50 new labels", and which attempt it is if it is not the first."""
+    asked = f"{job.reason} by <@{job.requested_by}>" if job.requested_by.isdigit() else job.reason
+    return f"{asked} · attempt {job.attempt}" if job.attempt > 1 and job.state is not JobState.QUEUED else asked
+
+
+def _doing(job: TrainingJob, progress: Progress | None) -> str:
+    if job.state is JobState.UPLOADING:
+        return "fetching and checking the new version"
+    if job.state is JobState.QUEUED and job.attempt:
+        return f"attempt {job.attempt} did not work out; the next one follows"
+    if job.state is JobState.QUEUED or progress is None:
+        return PHASES[Phase.QUEUED]
+    words = [PHASES[progress.phase]]
+    if progress.epochs:
+        words.append(f"epoch {min(progress.epoch, progress.epochs)} of {progress.epochs}")
+    if progress.loss is not None:
+        words.append(f"loss {progress.loss:.2f}")
+    if progress.eta_seconds is not None:
+        words.append(f"about {duration(progress.eta_seconds)} left")
+    return " · ".join(words)
+
+
+def result_card(update: JobUpdate) -> Card:
+    """The verdict first, then why, then what changed for each label."""
+    job = update.job
+    match job.state:
+        case JobState.SUCCEEDED if update.version is not None:
+            return _verdict_card(update, update.version)
+        case JobState.CANCELLED:
+            return _no_version(update, "Training cancelled", "Nothing changed.", Tone.NEUTRAL)
+        case JobState.ABANDONED:
+            return _no_version(update, "Training given up", job.error or "The trainer did not answer.", Tone.BAD)
+        case JobState.FAILED:
+            return _no_version(update, "Training failed", job.error or "The trainer did not say why.", Tone.BAD)
+    return Card(title="Training ended", body=f"{update.serving} answers for {update.classifier.name}.")
+
+
+def _no_version(update: JobUpdate, title: str, why: str, tone: Tone) -> Card:
+    name = update.classifier.name
+    return Card(
+        title=f"{title}: {name}",
+        body=f"{cut(sentence(why), 1500)} {update.serving} keeps answering.",
+        tone=tone,
+        rows=((Button("Train again", f"train:{name}", Style.BLUE),),),
+    )
+
+
+def _verdict_card(update: JobUpdate, version: ModelVersion) -> Card:
+    live = is_live(update, version)
+    name, number = update.classifier.name, version.number
+    report, decision = update.report, update.decision
+    if live:
+        row = (Button("Roll back", f"rollback:{name}:{number}"),)
+    else:
+        passed = decision is not None and decision.promote
+        row = (Button("Promote" if passed else "Promote anyway", f"promote:{name}:{number}", Style.BLUE),)
+    return Card(
+        title=verdict_words(update, version),
+        body=_why(update, version, live=live),
+        fields=()
+        if report is None
+        else (("What changed, by label", changes(report)), ("In numbers", _numbers(report))),
+        footer=name,
+        tone=Tone.GOOD if live else Tone.CAREFUL,
+        rows=(row,),
+    )
+
+
+def is_live(update: JobUpdate, version: ModelVersion) -> bool:
+    """Whether this version answers now."""
+    return version.state is VersionState.CHAMPION or update.serving.partition("+")[0] == version_name(version.number)
+
+
+def verdict_words(update: JobUpdate, version: ModelVersion) -> str:
+    """ "v1 is live: 0.84 → 0.87 on 118 held-out texts", "Kept v1", or "v2 is ready"."""
+    name = version_name(version.number)
+    if is_live(update, version):
+        return f"{name} is live{gain_words(update.report)}"
+    if update.decision is not None and update.decision.promote:
+        return f"{name} is ready{gain_words(update.report)}"
+    kept = update.report.champion if update.report is not None else update.serving
+    return f"Kept {kept}{gain_words(update.report, candidate=name)}"
+
+
+def gain_words(report: EvaluationReport | None, candidate: str = "") -> str:
+    """ ": 0.84 → 0.87 on 118 held-out texts"; with `candidate` ": v2 got 0.83 instead of 0.84 on …"."""
+    if report is None or not report.outcomes:
+        return ""
+    before, after = f"{report.champion_accuracy:.2f}", f"{report.candidate_accuracy:.2f}"
+    rows = len(report.outcomes)
+    on = f"on {rows:,} held-out text{'s' if rows != 1 else ''}"
+    return f": {candidate} got {after} instead of {before} {on}" if candidate else f": {before} → {after} {on}"
+
+
+def _why(update: JobUpdate, version: ModelVersion, *, live: bool) -> str:
+    reason = update.decision.reason if update.decision is not None else version.decision
+    words = [cut(sentence(reason), 1500)] if reason else []
+    if not live and update.decision is not None and update.decision.promote:
+        words.append("It goes live when a lead promotes it.")
+    return " ".join(words)
+
+
+def changes(report: EvaluationReport) -> str:
+    """Recall of each label before and after, the largest change first; says how many labels are not shown."""
+    ordered = sorted(report.labels, key=lambda label: (-abs(label.recall - label.champion_recall), label.label))
+    lines = [f"{'label':<{LABEL_WIDTH}} before   now  texts", *(_change(label) for label in ordered[:LABEL_ROWS])]
+    if (left := len(ordered) - LABEL_ROWS) > 0:
+        lines.append(f"and {left} more, which changed less")
+    return block(lines)
+
+
+def _change(label: LabelReport) -> str:
+    name = f"{cut(label.label, LABEL_WIDTH):<{LABEL_WIDTH}}"
+    if not label.rows:
+        return f"{name}      —     —      0"
+    return f"{name}   {label.champion_recall:.2f}  {label.recall:.2f} {label.rows:>6}"
+
+
+def _numbers(report: EvaluationReport) -> str:
+    words = [
+        f"macro-F1 {report.champion_macro_f1:.2f} → {report.candidate_macro_f1:.2f}",
+        f"confidence is off by {percent(report.calibration_error)} on average",
+        f"{report.train_rows:,} texts to learn from, {report.golden_rows:,} kept aside",
+    ]
+    if report.seconds:
+        words.append(f"took {duration(sum(report.seconds.values()))}")
+    return "; ".join(words) + "."
+
+
+def schedule_words(schedule: Schedule | None) -> str:
+    """When a classifier retrains by itself, in one sentence."""
+    if schedule is None or not schedule.enabled or not (schedule.cron or schedule.after_labels):
+        return "It does not retrain by itself; `/train schedule` changes that."
+    when = []
+    if schedule.cron:
+        when.append(f"{cron_words(schedule.cron)} ({schedule.timezone})")
+    if schedule.after_labels:
+        when.append(f"after {schedule.after_labels:,} new labels")
+    return f"It retrains {' and '.join(when)}, if there is something new."
+
+
+def cron_words(cron: str) -> str:
+    """ "0 3 * * *" → "every day at 03:00"; other crontabs as they are."""
+    fields = cron.split()
+    if len(fields) == 5 and fields[0].isdigit() and fields[1].isdigit() and fields[2:] == ["*", "*", "*"]:
+        return f"every day at {int(fields[1]):02d}:{int(fields[0]):02d}"
+    return f"at `{cron.replace('`', '')}`"

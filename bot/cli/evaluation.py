@@ -1,0 +1,33 @@
+"""`pupil evaluate`: asks the bot every text of a file, as anybody would, and scores the answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from bot.api_client import ApiClient
+from bot.cli.scores import score
+
+
+async def evaluate(api: ApiClient, classifier: str, rows: list[tuple[str, str]]) -> dict[str, Any]:
+    """Scores of the served answers on `rows` of (text, label).
+
+    An answer counts by its best label, also where the bot would say "not sure"; `abstained` counts those. `versions`
+    names every version that answered: more than one if a swap happened meanwhile.
+    """
+    known = {count["label"] for count in await api.labels(classifier)}
+    started = time.perf_counter()
+    answers = await api.predict(classifier, [text for text, _ in rows])
+    scores = score([label for _, label in rows], [answer["label"] for answer in answers])
+    return {
+        "classifier": classifier,
+        "versions": sorted({answer["version"] for answer in answers}),
+        "n": scores.n,
+        "accuracy": scores.accuracy,
+        "macro_f1": scores.macro_f1,
+        "abstained": sum(answer["abstained"] for answer in answers),
+        "unknown_labels": sorted({label for _, label in rows} - known),
+        "seconds": round(time.perf_counter() - started, 3),
+        "labels": [dataclasses.asdict(label) for label in scores.labels],
+    }

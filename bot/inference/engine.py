@@ -1,0 +1,235 @@
+"""Who answers for which classifier, and the answering: text to vector on a worker thread, vector to scores here.
+
+A query takes one `Served` once and uses nothing else, so it is answered by exactly one version, which the answer names;
+a swap rebinds one reference, and the old encoder is freed when its last query is done. This module does not know the
+database, files, or why a version was promoted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.inference.workers import Workers
+from storage.errors import ArtifactError, NotFound, PupilError
+from storage.records import Classifier, LabelScore, ModelVersion, version_name
+from trainer.model.encoder import Encoder
+from trainer.model.head import Head
+
+log = logging.getLogger(__name__)
+
+REMEMBERED = 4096
+"""Texts whose vector is kept: 6 MB at 384 dimensions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a head is refitted from when labels arrive: the version as it was trained, without its instant part."""
+
+    classifier: Classifier
+    version: ModelVersion | None
+    """None: version 0, the base encoder, whose head comes from label names and labels alone."""
+    head: Head | None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Everything one query needs, in one object that never changes."""
+
+    classifier_id: int
+    number: int
+    """Of the version; 0 before any training."""
+    revision: int
+    """How many newer labels took part in the head."""
+    encoder: Encoder
+    head: Head
+    newest_event: int = 0
+    """Every label event up to this id took part (later ones may have)."""
+    origin: Origin | None = None
+    """None: this head is never refitted."""
+
+    @property
+    def version(self) -> str:
+        return version_name(self.number, self.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    scores: tuple[LabelScore, ...]
+    """Best first, all labels; equal confidences in the labels' order."""
+    abstained: bool
+    version: str
+    number: int
+    revision: int
+    milliseconds: float
+    """From asking to answering, waiting included."""
+    cut: bool
+    """Whether the text was longer than the encoder reads."""
+
+
+class _Reading(NamedTuple):
+    vector: NDArray[np.float32]
+    cut: bool
+
+
+class Engine:
+    """Answers queries: `async with Engine(threads=2) as engine`. Its methods belong to the event loop that entered it.
+
+    Args:
+        threads: texts encoded at a time, each alone in its own thread (see `trainer.model.encoder` for why alone).
+        queue_limit: queries that may wait for a thread.
+        deadline: seconds from asking to answering.
+        remembered: texts whose vector is kept, by exact text; 0 keeps none.
+    """
+
+    def __init__(
+        self, threads: int = 2, queue_limit: int = 1024, deadline: float = 10.0, *, remembered: int = REMEMBERED
+    ) -> None:
+        self._workers = Workers(threads, queue_limit, deadline)
+        self._served: dict[int, Served] = {}
+        self._readings = _Readings(remembered)
+
+    async def __aenter__(self) -> Self:
+        await self._workers.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._workers.__aexit__(kind, error, trace)
+        self._served.clear()
+
+    @property
+    def waiting(self) -> int:
+        """Queries that wait for a thread."""
+        return self._workers.waiting
+
+    def serve(self, served: Served) -> None:
+        """From now on this answers for its classifier; queries that have begun finish on what they took."""
+        before = self._served.get(served.classifier_id)
+        self._served[served.classifier_id] = served
+        swapped = before is None or before.number != served.number
+        facts = {"classifier": served.classifier_id, "version": served.version}
+        log.log(logging.INFO if swapped else logging.DEBUG, "version.serving", extra=facts)
+
+    def current(self, classifier_id: int) -> Served | None:
+        return self._served.get(classifier_id)
+
+    def drop(self, classifier_id: int) -> None:
+        """Nothing answers for this classifier any more. Queries that have begun are still answered."""
+        self._served.pop(classifier_id, None)
+
+    async def answer(self, classifier_id: int, text: str, *, abstain_below: float | None = None) -> Answer:
+        """The scores of all labels for `text`, from the version that served when this was called.
+
+        Args:
+            abstain_below: confidence in [0, 1] under which the answer is "not sure"; None: the head's own threshold.
+
+        Raises:
+            NotFound: nothing serves this classifier, or it has no labels yet.
+            Busy: too many wait, or there was no answer within the deadline.
+            ArtifactError: the model failed on this text.
+        """
+        asked = time.perf_counter()
+        served = self._served.get(classifier_id)
+        if served is None:
+            raise NotFound(f"No model is ready for classifier {classifier_id} yet. Ask again in a moment.")
+        if not served.head.labels:
+            raise NotFound("This classifier has no labels yet. Add one with /labels create.")
+        reading = await self._read(served.encoder, text)
+        scores = _scores(served.head, reading.vector)
+        threshold = served.head.abstain_below if abstain_below is None else abstain_below
+        return Answer(
+            scores=scores,
+            abstained=scores[0].confidence < threshold,
+            version=served.version,
+            number=served.number,
+            revision=served.revision,
+            milliseconds=1000 * (time.perf_counter() - asked),
+            cut=reading.cut,
+        )
+
+    async def encode(self, encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors [len(texts), d] float32 in the bulk lane: a query waits for at most one of these texts.
+
+        All texts are queued at once, so give it some hundreds, not a hundred thousand.
+
+        Raises:
+            Busy, ArtifactError: as in `answer`.
+        """
+        known = [self._readings.get(encoder, text) for text in texts]
+        missing = [text for text, reading in zip(texts, known, strict=True) if reading is None]
+        with _encoder_errors(encoder):
+            fresh = iter(await self._workers.bulk([partial(encoder.encode, text) for text in missing]))
+        vectors = [next(fresh) if reading is None else reading.vector for reading in known]
+        return np.stack(vectors) if vectors else np.zeros((0, encoder.dimensions), np.float32)
+
+    async def _read(self, encoder: Encoder, text: str) -> _Reading:
+        if (known := self._readings.get(encoder, text)) is not None:
+            return known
+        with _encoder_errors(encoder):
+            reading = await self._workers.query(partial(_read_text, encoder, text))
+        self._readings.put(encoder, text, reading)
+        return reading
+
+
+def _read_text(encoder: Encoder, text: str) -> _Reading:
+    """A query's call; both steps tokenize, so both belong on the thread."""
+    return _Reading(encoder.encode(text), encoder.is_cut(text))
+
+
+@contextmanager
+def _encoder_errors(encoder: Encoder) -> Iterator[None]:
+    """Translate what an encoder raises (onnxruntime and tokenizers have bare Exception subclasses of their own)."""
+    try:
+        yield
+    except PupilError:
+        raise
+    except Exception as error:
+        log.exception("encoder.failed", extra={"encoder": encoder.digest[:12]})
+        raise ArtifactError(
+            f"The encoder {encoder.digest[:12]} failed on a text ({type(error).__name__}). "
+            "If it stays so, go back to an older version with /model rollback."
+        ) from error
+
+
+class _Readings:
+    """The most recently used readings by (encoder digest, exact text); texts are held as hashes, so all are small."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[tuple[str, bytes], _Reading] = OrderedDict()
+
+    def get(self, encoder: Encoder, text: str) -> _Reading | None:
+        key = _key(encoder, text)
+        reading = self._kept.get(key)
+        if reading is not None:
+            self._kept.move_to_end(key)
+        return reading
+
+    def put(self, encoder: Encoder, text: str, reading: _Reading) -> None:
+        self._kept[_key(encoder, text)] = reading
+        if len(self._kept) > self._limit:
+            self._kept.popitem(last=False)
+
+
+def _key(encoder: Encoder, text: str) -> tuple[str, bytes]:
+    # "surrogatepass": half a surrogate pair is no valid text, but it is the tokenizer that says so.
+    return encoder.digest, hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _scores(head: Head, vector: NDArray[np.float32]) -> tuple[LabelScore, ...]:
+    confidences = head.probabilities(vector[None, :])[0]
+    best_first = np.argsort(-confidences, kind="stable")
+    return tuple(LabelScore(head.labels[index], float(confidences[index])) for index in best_first)

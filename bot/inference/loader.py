@@ -1,0 +1,164 @@
+"""An artifact directory to a model that may serve: verified, loaded, warmed up and compared with its canary.
+
+All of it happens aside, in a thread of its own, so a model that fails here never touched the one that answers. This
+module does not know which version is champion; `trainer.model` knows the files.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.inference.memory import available_memory
+from bot.inference.threads import in_background
+from storage.artifacts import Manifest, verify
+from storage.errors import ArtifactError, PupilError
+from trainer.model.encoder import ENCODER_FILES, Encoder
+from trainer.model.head import HEAD_FILE, Head
+
+log = logging.getLogger(__name__)
+
+MEMORY_FACTOR = 2.5
+"""Available memory must be this many times the files that are read: while a session is made, the file's bytes, the
+parsed graph and the packed weights exist side by side."""
+
+CANARY_COSINE = 0.99
+"""Least cosine to the vectors the trainer's host computed. Processors round int8 differently (cosines of 0.999); a
+wrong tokenizer, pooling or weight is far below."""
+
+NICENESS = 10
+"""By how much the loading thread is nicer than the others (Linux): the queries come first. At 19 it sometimes waits for
+a core while it holds the interpreter, and everything with it; both are measured in LOG.md."""
+
+_Files = tuple[str, ...]
+"""The sha256 of each of `ENCODER_FILES`: two artifacts that agree here hold the same encoder."""
+
+
+_turn = threading.Lock()
+"""One load at a time in this process, so that the memory each of them counts on is still there when it takes it."""
+
+_encoders: WeakValueDictionary[_Files, Encoder] = WeakValueDictionary()
+"""Encoders in use, so that a thousand classifiers on one base hold one session. Used by whoever holds `_turn`."""
+
+
+async def load(directory: Path, *, memory: Callable[[], int | None] = available_memory) -> tuple[Encoder, Head | None]:
+    """The encoder and, of a version, the head of the artifact in `directory`; a base encoder has no head.
+
+    An encoder that is in use already is shared; it is freed when nothing serves it any more.
+
+    Args:
+        memory: tells the bytes that may still be taken, or None if unknown.
+
+    Raises:
+        ArtifactError: the files are not those of the manifest, do not fit each other, or do not compute what they did
+            on the trainer's host; or there is too little memory to load them.
+    """
+    return await in_background(partial(_load, directory, memory), NICENESS)
+
+
+def _load(directory: Path, memory: Callable[[], int | None]) -> tuple[Encoder, Head | None]:
+    try:
+        with _turn:
+            began = time.perf_counter()
+            manifest = verify(directory)
+            files = _encoder_files(directory, manifest)
+            shared = _encoders.get(files)
+            encoder = shared or _open(directory, manifest, memory)
+            _warm_up(encoder, directory)
+            _compare_canary(encoder, directory)
+            head = _head(directory, manifest, encoder)
+            _encoders[files] = encoder
+    except PupilError:
+        raise
+    except Exception as error:
+        raise ArtifactError(f"The model {directory.name[:12]} cannot be loaded: {error!r}.") from error
+    facts = {"artifact": directory.name[:12], "shared": shared is not None}
+    log.info("model.loaded", extra=facts | {"seconds": round(time.perf_counter() - began, 3)})
+    return encoder, head
+
+
+def _open(directory: Path, manifest: Manifest, memory: Callable[[], int | None]) -> Encoder:
+    needed = int(MEMORY_FACTOR * sum(manifest.files[name].bytes for name in ENCODER_FILES))
+    available = memory()
+    if available is not None and available < needed:
+        raise ArtifactError(
+            f"The model {directory.name[:12]} was not loaded: it needs {_megabytes(needed)} of memory and "
+            f"{_megabytes(available)} are available. Free some memory and promote it again."
+        )
+    return Encoder.load(directory)
+
+
+def _encoder_files(directory: Path, manifest: Manifest) -> _Files:
+    missing = [name for name in ENCODER_FILES if name not in manifest.files]
+    if missing:
+        raise ArtifactError(f"The model {directory.name[:12]} has no {missing[0]}. Train again.")
+    return tuple(manifest.files[name].sha256 for name in ENCODER_FILES)
+
+
+def _warm_up(encoder: Encoder, directory: Path) -> None:
+    """Run short and full-length texts, so that no person's question is the first: the session plans and allocates."""
+    for text in ("a", "warm up", "word " * encoder.max_tokens):
+        if not np.isfinite(encoder.encode(text)).all():
+            raise ArtifactError(f"The model {directory.name[:12]} computes numbers that are not finite. Train again.")
+
+
+def _compare_canary(encoder: Encoder, directory: Path) -> None:
+    """Encode the texts of canary.json ({"texts": [n], "vectors": [n, d]}) and compare with its vectors."""
+    texts, expected = _read_canary(directory)
+    if not texts or expected.shape != (len(texts), encoder.dimensions):
+        raise ArtifactError(
+            f"The model {directory.name[:12]} has a canary of {len(texts)} texts and vectors {expected.shape}; "
+            f"[{len(texts)}, {encoder.dimensions}] was expected. Train again."
+        )
+    lowest = float(np.einsum("nd,nd->n", encoder.encode_many(texts), expected).min())
+    if not lowest >= CANARY_COSINE:  # written so that NaN fails, too
+        raise ArtifactError(
+            f"The model {directory.name[:12]} does not compute here what it did where it was trained "
+            f"(cosine {lowest:.3f} on a canary text, {CANARY_COSINE} is required). Train again."
+        )
+
+
+def _read_canary(directory: Path) -> tuple[list[str], NDArray[np.float32]]:
+    try:
+        canary = json.loads((directory / "canary.json").read_text(encoding="utf-8"))
+        texts = [str(text) for text in canary["texts"]]
+        vectors = np.asarray(canary["vectors"], np.float32)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"The model {directory.name[:12]} has no usable canary.json ({error}). Train again."
+        ) from None
+    return texts, vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _head(directory: Path, manifest: Manifest, encoder: Encoder) -> Head | None:
+    """The head of a version, with the labels of its manifest and the dimensions of its encoder; None for a base."""
+    if manifest.kind == "base":
+        return None
+    if HEAD_FILE not in manifest.files:
+        raise ArtifactError(f"The model {directory.name[:12]} is a version but has no {HEAD_FILE}. Train again.")
+    head = Head.load(directory)
+    labels = tuple(label["name"] for label in manifest.labels)
+    if head.labels != labels:
+        raise ArtifactError(
+            f"The model {directory.name[:12]} has {len(labels)} labels in its manifest and {len(head.labels)} in its "
+            "head, or in another order. Train again."
+        )
+    if head.weight.shape[1] != encoder.dimensions:
+        raise ArtifactError(
+            f"The model {directory.name[:12]} has a head for {head.weight.shape[1]} dimensions and an encoder of "
+            f"{encoder.dimensions}. Train again."
+        )
+    return head
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.0f} MB"

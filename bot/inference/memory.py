@@ -1,0 +1,49 @@
+"""How much memory this process may still take: the machine's and, in a container, the control group's.
+
+Only Linux says so in files; elsewhere the answer is None and nobody is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+GROUP = Path("/sys/fs/cgroup")
+"""Where a container sees its own control group (version 2)."""
+
+MACHINE = Path("/proc/meminfo")
+
+
+def available_memory(machine: Path = MACHINE, group: Path = GROUP) -> int | None:
+    """Bytes that can be taken without swapping or being killed; None where the system does not say."""
+    known = [value for value in (_machine_bytes(machine), _group_bytes(group)) if value is not None]
+    return min(known, default=None)
+
+
+def _machine_bytes(path: Path) -> int | None:
+    kilobytes = _fields(path).get("MemAvailable:")
+    return None if kilobytes is None else kilobytes * 1024
+
+
+def _group_bytes(folder: Path) -> int | None:
+    """The group's limit less what it holds; file cache that the kernel would give up does not count as held."""
+    limit, held = _number(folder / "memory.max"), _number(folder / "memory.current")
+    if limit is None or held is None:
+        return None
+    return max(0, limit - held + _fields(folder / "memory.stat").get("inactive_file", 0))
+
+
+def _number(path: Path) -> int | None:
+    """The file's number; None if there is no such file or it says "max"."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Lines of "name number" as a dictionary; empty if there is no such file."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+        return {parts[0]: int(parts[1]) for line in lines if len(parts := line.split()) >= 2}
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,48 @@
+"""APScheduler as a clock: it wakes the schedule, our own table knows what is due, nothing else is kept in it.
+
+Every wake-up takes the same path whether the machine slept, the bot restarted or the clock jumped: the training
+service compares its table with the time it is. A wake-up that comes late or twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def timers(tick: Callable[[datetime], Awaitable[None]], *, seconds: float = 10.0) -> AsyncIterator[None]:
+    """Calls `tick(now)` every few seconds, never two at a time, also at once."""
+    scheduler = AsyncIOScheduler(timezone=UTC)
+
+    async def wake() -> None:
+        await tick(datetime.now(UTC))
+
+    scheduler.add_job(
+        wake,
+        "interval",
+        seconds=seconds,
+        id="tick",
+        next_run_time=datetime.now(UTC),
+        misfire_grace_time=None,  # the default of one second drops the run after a short stall
+        coalesce=True,
+        max_instances=1,
+    )
+    scheduler.add_listener(_note, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.shutdown(wait=False)
+
+
+def _note(event: JobExecutionEvent) -> None:
+    error = getattr(event, "exception", None)
+    log.warning("tick.skipped", extra={"code": event.code}, exc_info=error)

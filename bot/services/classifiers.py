@@ -1,0 +1,138 @@
+"""Classifiers and their labels: create, find, count. Knows nothing of models; whoever changes a label tells serving."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bot.services.people import Actor, Role
+from storage.classifiers import Classifiers
+from storage.errors import InvalidInput, NotFound
+from storage.examples import Examples
+from storage.jobs import Jobs
+from storage.predictions import Predictions
+from storage.records import Classifier, Label, LabelCount, ModelVersion, Schedule, TrainingJob
+from storage.registry import Registry
+from storage.schedules import Schedules
+
+NIGHTLY = "0 3 * * *"
+"""A new classifier retrains at three in the morning (UTC) if there is something new; `/train schedule` changes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What `/stats` shows of one classifier."""
+
+    classifier: Classifier
+    labels: list[LabelCount]
+    new_since: int
+    """Labelled texts that the newest version has not been trained on."""
+    version: str
+    """What answers now: "v3+12"."""
+    champion: ModelVersion | None
+    asked: int
+    right: int
+    wrong: int
+    annotators: list[tuple[str, int]]
+    """(name, labels given), most first."""
+    latest_job: TrainingJob | None
+
+
+class ClassifierService:
+    def __init__(
+        self,
+        classifiers: Classifiers,
+        examples: Examples,
+        predictions: Predictions,
+        registry: Registry,
+        jobs: Jobs,
+        schedules: Schedules,
+        *,
+        base: str,
+        version_of: Callable[[int], str],
+        changed: Callable[[Classifier], None],
+    ) -> None:
+        """`version_of` names what serves a classifier id now; `changed` hears that a classifier's labels changed."""
+        self._classifiers = classifiers
+        self._examples = examples
+        self._predictions = predictions
+        self._registry = registry
+        self._jobs = jobs
+        self._schedules = schedules
+        self._base = base
+        self._version_of = version_of
+        self._changed = changed
+
+    async def create(self, actor: Actor, name: str, labels: Sequence[str] = ()) -> Classifier:
+        """A new classifier with the labels given, retrained nightly.
+
+        Raises:
+            NotAllowed, Conflict (the name is taken), InvalidInput (a name that cannot be used; nothing is created).
+        """
+        actor.require(Role.LEAD, "create a classifier")
+        now = time.time()
+        classifier = await self._classifiers.create(actor.guild, name, actor.id, self._base, now, labels=labels)
+        await self._schedules.save(
+            Schedule(actor.guild, classifier.id, NIGHTLY, None, "UTC", enabled=True, last_slot=None)
+        )
+        self._changed(classifier)
+        return classifier
+
+    async def list(self, guild: str) -> list[Classifier]:
+        return await self._classifiers.list(guild)
+
+    async def resolve(self, guild: str, name: str | None, channel: str | None = None) -> Classifier:
+        """The classifier meant: by name, else the channel's default, else the only one there is.
+
+        Raises:
+            NotFound: no such name (the message lists the names), or there is none yet (it says how to create one).
+            InvalidInput: there are several and nothing says which.
+        """
+        if name:
+            return await self._classifiers.get(guild, name)
+        if channel and (chosen := await self._classifiers.channel_default(guild, channel)) is not None:
+            return await self._classifiers.by_id(guild, chosen)
+        everything = await self._classifiers.list(guild)
+        if not everything:
+            raise NotFound("There is no classifier here yet. A lead creates one with /classifier create.")
+        if len(everything) > 1:
+            names = ", ".join(f"`{classifier.name}`" for classifier in everything)
+            raise InvalidInput(f"Which classifier? There are {names}. Name one with the option `classifier`.")
+        return everything[0]
+
+    async def use(self, actor: Actor, channel_id: str, name: str) -> Classifier:
+        """Makes a classifier the default of a channel (its threads included)."""
+        actor.require(Role.LEAD, "choose a channel's classifier")
+        classifier = await self._classifiers.get(actor.guild, name)
+        await self._classifiers.set_channel_default(actor.guild, channel_id, classifier.id)
+        return classifier
+
+    async def create_label(self, actor: Actor, classifier: Classifier, name: str, description: str = "") -> Label:
+        """A new label; it can be answered at once, from its name."""
+        actor.require(Role.LEAD, "create a label")
+        label = await self._classifiers.add_label(actor.guild, classifier.id, name, description)
+        self._changed(classifier)
+        return label
+
+    async def labels(self, classifier: Classifier) -> list[LabelCount]:
+        return await self._classifiers.label_counts(classifier.guild, classifier.id)
+
+    async def stats(self, classifier: Classifier) -> Stats:
+        guild, number = classifier.guild, classifier.id
+        champion = await self._registry.champion(guild, number)
+        versions = await self._registry.list(guild, number)
+        right, wrong = await self._predictions.feedback_counts(guild, number)
+        trained_to = max((version.last_event_id for version in versions), default=0)
+        return Stats(
+            classifier=classifier,
+            labels=await self.labels(classifier),
+            new_since=await self._examples.changed_since(guild, number, trained_to),
+            version=self._version_of(number),
+            champion=next((version for version in versions if version.number == champion), None),
+            asked=await self._predictions.count(guild, number),
+            right=right,
+            wrong=wrong,
+            annotators=await self._examples.annotator_counts(guild, number),
+            latest_job=await self._jobs.latest(guild, number),
+        )

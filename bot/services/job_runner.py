@@ -1,0 +1,353 @@
+"""Drives every training job to a visible outcome: queue → trainer → artifact → gate → swap.
+
+The job table is the only truth, the trainer a replaceable runner. A job may be executed more than once (a trainer that
+died, a bot that restarted); its effect happens once, because every write carries the attempt number and the champion
+pointer is compared before it is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import random
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from bot.services.promotion import PromotionService, decide, paired
+from bot.services.serving import Serving
+from bot.services.updates import JobUpdate, Updates
+from storage.classifiers import Classifiers
+from storage.errors import (
+    ArtifactError,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PupilError,
+    StorageError,
+    TrainerUnavailable,
+    TrainingFailed,
+)
+from storage.jobs import Jobs
+from storage.records import (
+    Classifier,
+    EvaluationReport,
+    JobState,
+    ModelVersion,
+    PromotionDecision,
+    PromotionPolicy,
+    TrainingJob,
+    VersionState,
+    version_name,
+)
+from storage.registry import Registry
+from storage.snapshots import read_snapshot
+from trainer.protocol import JobSpec, JobStatus, Progress, RunState, from_json, to_json
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+STALL_SECONDS = 900.0
+"""Without a new step for this long, an attempt is given up: the trainer answers but the job hangs."""
+TOGETHER = 4
+"""Jobs that are followed at the same time; the trainer has its own queue."""
+
+
+class Trainer(Protocol):
+    """What the runner needs of `trainer.client.TrainerClient`."""
+
+    async def put_snapshot(self, path: Path) -> None: ...
+    async def submit(self, spec: JobSpec) -> JobStatus: ...
+    async def poll(self, job_id: str, after: int = 0, wait: float = 25.0) -> JobStatus: ...
+    async def cancel(self, job_id: str) -> None: ...
+    async def fetch_artifact(self, artifact_id: str, root: Path) -> Path: ...
+    async def give_artifact(self, directory: Path) -> None: ...
+
+
+class JobRunner:
+    """`async with` runs it. One task claims jobs; each claimed job has a task of its own."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        classifiers: Classifiers,
+        registry: Registry,
+        promotion: PromotionService,
+        serving: Serving,
+        trainer: Trainer,
+        *,
+        snapshots: Path,
+        models: Path,
+        recipe: dict[str, Any],
+        seed: int,
+        lease: float,
+        policy: PromotionPolicy | None = None,
+    ) -> None:
+        self.updates = Updates()
+        self._jobs = jobs
+        self._classifiers = classifiers
+        self._registry = registry
+        self._promotion = promotion
+        self._serving = serving
+        self._trainer = trainer
+        self._snapshots = snapshots
+        self._models = models
+        self._recipe = recipe
+        self._seed = seed
+        self._lease = lease
+        self._policy = policy or PromotionPolicy()
+        self._wake = asyncio.Event()
+        self._driving: dict[str, asyncio.Task[None]] = {}
+        self._loop: asyncio.Task[None] | None = None
+        self._asides: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        for job in await self._jobs.unfinished():
+            if job.state is not JobState.QUEUED:  # it was under way when the bot stopped: the trainer may still have it
+                self._start(job)
+        self._loop = asyncio.create_task(self._claim_jobs(), name="claim jobs")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        tasks = [task for task in (self._loop, *self._driving.values(), *self._asides) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """There may be a job to claim."""
+        self._wake.set()
+
+    async def announce(self, job: TrainingJob) -> None:
+        """Tells the listeners where the job stands."""
+        self.updates.publish(await self.update_of(job))
+
+    async def update_of(self, job: TrainingJob) -> JobUpdate:
+        """The whole story of a job, from what is stored."""
+        classifier = await self._classifiers.by_id(job.guild, job.classifier_id)
+        version = None
+        if job.version is not None:
+            version = await self._registry.get(job.guild, job.classifier_id, job.version)
+        report = None if version is None else from_json(EvaluationReport, version.report)
+        return JobUpdate(
+            job=job,
+            classifier=classifier,
+            serving=self._serving.version_of(classifier.id),
+            progress=None if job.progress is None else from_json(Progress, job.progress),
+            decision=None if version is None or report is None else _decision(version, report),
+            report=report,
+            version=version,
+        )
+
+    async def cancel(self, job: TrainingJob) -> TrainingJob:
+        """Ends the job here first, then on the trainer. Raises Conflict when it has just ended by itself."""
+        cancelled = await self._jobs.change(job, JobState.CANCELLED, time.time())
+        if (task := self._driving.get(job.id)) is not None:
+            task.cancel()
+        self._aside(self._tell_trainer(job.id))
+        await self.announce(cancelled)
+        log.info("training.cancelled", extra={"job": job.id})
+        return cancelled
+
+    # Claiming
+
+    async def _claim_jobs(self) -> None:
+        while True:
+            self._wake.clear()
+            while len(self._driving) < TOGETHER and (job := await self._jobs.claim(time.time())) is not None:
+                self._start(job)
+            # A job that waits for its back-off is looked for again without being announced.
+            with_timeout = asyncio.wait_for(self._wake.wait(), timeout=1.0)
+            await asyncio.gather(with_timeout, return_exceptions=True)
+
+    def _start(self, job: TrainingJob) -> None:
+        task = asyncio.create_task(self._drive(job), name=f"job {job.id}")
+        self._driving[job.id] = task
+        task.add_done_callback(lambda _: self._ended(job.id))
+
+    def _ended(self, job_id: str) -> None:
+        self._driving.pop(job_id, None)
+        self._wake.set()
+
+    # Driving one attempt
+
+    async def _drive(self, job: TrainingJob) -> None:
+        try:
+            await self._attempt(job)
+        except Conflict:
+            log.info("job.superseded", extra={"job": job.id, "attempt": job.attempt})
+        except TrainerUnavailable as error:
+            await self._again(job, str(error))
+        except (TrainingFailed, ArtifactError, InvalidInput, NotFound, StorageError) as error:
+            await self._end(job, JobState.FAILED, str(error))
+        except Exception:
+            log.exception("job.crashed", extra={"job": job.id, "attempt": job.attempt})
+            await self._again(job, "Something went wrong on our side; the log has the details.")
+
+    async def _attempt(self, job: TrainingJob) -> None:
+        """One claim, from handing it over to its outcome. Raises TrainerUnavailable where another attempt may help."""
+        spec = await self._spec(job)
+        await self._hand_over(job, spec)
+        if job.state is JobState.LEASED:
+            job = await self._jobs.change(job, JobState.RUNNING, time.time(), last_event=0)
+            await self.announce(job)
+        contact = moved = time.monotonic()
+        while True:
+            try:
+                status = await self._trainer.poll(job.id, job.last_event, 10.0)
+            except (TrainerUnavailable, NotFound) as error:
+                # The trainer may have restarted: handing the same attempt over again is the same job.
+                if time.monotonic() - contact > self._lease:
+                    raise TrainerUnavailable(f"The trainer has not answered for {self._lease:.0f} s. {error}") from None
+                await asyncio.sleep(min(1.0, self._lease / 10))
+                await self._try_to_hand_over(job, spec)
+                continue
+            contact = time.monotonic()
+            if status.events:
+                moved = contact
+                job = await self._note(job, status)
+            if status.state is RunState.SUCCEEDED and status.artifact is not None:
+                return await self._finish(job, status.artifact)
+            self._raise_if_ended(status)
+            if contact - moved > STALL_SECONDS:
+                await self._trainer.cancel(job.id)
+                raise TrainerUnavailable("The training made no step for 15 minutes and was stopped.")
+
+    async def _spec(self, job: TrainingJob) -> JobSpec:
+        classifier = await self._classifiers.by_id(job.guild, job.classifier_id)
+        champion = None
+        if job.champion:
+            champion = (await self._registry.get(job.guild, job.classifier_id, job.champion)).artifact
+        return JobSpec(
+            job_id=job.id,
+            attempt=job.attempt,
+            snapshot=job.snapshot,
+            base=classifier.base,
+            champion=champion,
+            champion_version=version_name(job.champion),
+            seed=self._seed,
+            recipe=self._recipe,
+        )
+
+    async def _hand_over(self, job: TrainingJob, spec: JobSpec) -> None:
+        await self._trainer.put_snapshot(self._snapshots / f"{spec.snapshot}.jsonl")
+        if spec.champion is not None:
+            await self._trainer.give_artifact(self._models / spec.champion)
+        await self._trainer.submit(spec)
+
+    async def _try_to_hand_over(self, job: TrainingJob, spec: JobSpec) -> None:
+        try:
+            await self._hand_over(job, spec)
+        except TrainerUnavailable as error:
+            log.info("trainer.unreachable", extra={"job": job.id, "why": str(error)})
+
+    async def _note(self, job: TrainingJob, status: JobStatus) -> TrainingJob:
+        newest = status.events[-1]
+        job = await self._jobs.change(job, job.state, time.time(), progress=to_json(newest), last_event=newest.seq)
+        await self.announce(job)
+        return job
+
+    def _raise_if_ended(self, status: JobStatus) -> None:
+        if status.state is RunState.FAILED and status.retryable:
+            raise TrainerUnavailable(status.error or "The training process ended without a word.")
+        if status.state is RunState.FAILED:
+            raise TrainingFailed(status.error or "The training failed.")
+        if status.state is RunState.CANCELLED:
+            raise TrainingFailed("The training was cancelled on the trainer.")
+
+    # Outcomes
+
+    async def _finish(self, job: TrainingJob, artifact: str) -> None:
+        """The artifact comes home, the gate decides, and a better candidate goes live."""
+        if job.state is not JobState.UPLOADING:
+            job = await self._jobs.change(job, JobState.UPLOADING, time.time(), artifact=artifact)
+        directory = await self._trainer.fetch_artifact(artifact, self._models)
+        report = from_json(EvaluationReport, (directory / "report.json").read_bytes())
+        classifier = await self._classifiers.by_id(job.guild, job.classifier_id)
+        decision = await self._decide(job, classifier, report)
+        version = await self._registry.add(await self._version(job, artifact, report, decision))
+        error = None
+        if decision.promote and version.state is VersionState.CANDIDATE:
+            try:
+                await self._promotion.go_live(classifier, version.number, job.champion, "gate", decision.reason)
+            except (Conflict, ArtifactError) as refused:
+                error = f"v{version.number} was better but could not go live: {refused}"
+        job = await self._jobs.change(
+            job, JobState.SUCCEEDED, time.time(), version=version.number, artifact=artifact, error=error
+        )
+        log.info("training.succeeded", extra={"job": job.id, "version": version.number, "promote": decision.promote})
+        await self.announce(job)
+
+    async def _decide(self, job: TrainingJob, classifier: Classifier, report: EvaluationReport) -> PromotionDecision:
+        decision = decide(report, self._policy, report.champion)
+        if not decision.promote:
+            return decision
+        wait = "A lead can make it live with /model promote."
+        if await self._promotion.rests(classifier):
+            reason = f"{decision.reason} It waits all the same, because someone rolled back. {wait}"
+        elif not classifier.settings.auto_promote:
+            reason = f"{decision.reason} It waits, because automatic promotion is off. {wait}"
+        elif await self._registry.champion(job.guild, job.classifier_id) != job.champion:
+            reason = f"{decision.reason} It waits, because another version went live during the training. {wait}"
+        else:
+            return decision
+        return dataclasses.replace(decision, promote=False, reason=reason)
+
+    async def _version(
+        self, job: TrainingJob, artifact: str, report: EvaluationReport, decision: PromotionDecision
+    ) -> ModelVersion:
+        content = await asyncio.to_thread(read_snapshot, self._snapshots / f"{job.snapshot}.jsonl")
+        return ModelVersion(
+            guild=job.guild,
+            classifier_id=job.classifier_id,
+            number=0,
+            artifact=artifact,
+            job_id=job.id,
+            snapshot=job.snapshot,
+            last_event_id=content.last_event_id,
+            labels=tuple(label.name for label in content.labels),
+            decision=decision.reason,
+            report=to_json(report),
+            created_at=time.time(),
+        )
+
+    async def _again(self, job: TrainingJob, why: str) -> None:
+        """Another attempt after a pause with jitter, or the end of the attempts."""
+        if job.attempt >= ATTEMPTS:
+            await self._end(job, JobState.ABANDONED, f"Given up after {ATTEMPTS} attempts. {why}")
+            return
+        pause = random.uniform(0.5, 1.0) * 5.0 * 2.0**job.attempt  # noqa: S311: spreads retries, protects nothing
+        await self._close(job, JobState.QUEUED, not_before=time.time() + pause, error=why)
+
+    async def _end(self, job: TrainingJob, state: JobState, error: str) -> None:
+        await self._close(job, state, error=error)
+        self._aside(self._tell_trainer(job.id))
+
+    async def _close(self, job: TrainingJob, state: JobState, **fields: Any) -> None:
+        try:
+            current = await self._jobs.get(job.guild, job.id)
+            if current.attempt == job.attempt:
+                await self.announce(await self._jobs.change(current, state, time.time(), **fields))
+                log.info("job.changed", extra={"job": job.id, "attempt": job.attempt, "state": state.value})
+        except PupilError as error:
+            log.warning("job.unchanged", extra={"job": job.id, "why": str(error)})
+
+    async def _tell_trainer(self, job_id: str) -> None:
+        try:
+            await self._trainer.cancel(job_id)
+        except PupilError as error:
+            log.info("trainer.unreachable", extra={"job": job_id, "why": str(error)})
+
+    def _aside(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
+
+
+def _decision(version: ModelVersion, report: EvaluationReport) -> PromotionDecision:
+    better, worse = paired(report.outcomes)
+    return PromotionDecision(version.state is not VersionState.CANDIDATE, version.decision, better, worse)

@@ -1,0 +1,97 @@
+"""Asking: a text in, exactly one answer out, from exactly one version; and what people thought of the answer."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+
+from bot.services.labeling import LabelingService, LabelReceipt
+from bot.services.people import Actor
+from bot.services.serving import Serving
+from bot.services.texts import check_text
+from storage.classifiers import Classifiers
+from storage.examples import Examples
+from storage.predictions import Predictions
+from storage.records import Classifier, LabelledText, Prediction, Source, Split
+
+log = logging.getLogger(__name__)
+
+KEEPS_TEXT = frozenset({Source.COMMAND, Source.MODAL})
+"""Sources whose text is kept with the prediction, so that Right and Wrong can become labels. The text of somebody
+else's message is not stored; a program that asks through the API labels through the API."""
+
+
+class PredictionService:
+    def __init__(
+        self,
+        classifiers: Classifiers,
+        examples: Examples,
+        predictions: Predictions,
+        labeling: LabelingService,
+        serving: Serving,
+    ) -> None:
+        self._classifiers = classifiers
+        self._examples = examples
+        self._predictions = predictions
+        self._labeling = labeling
+        self._serving = serving
+
+    async def ask(self, actor: Actor, classifier: Classifier, text: str, source: Source) -> Prediction:
+        """Answers, and stores the answer with its version and latency.
+
+        Raises:
+            InvalidInput (the text; no labels to choose from), Busy (with the seconds to wait), NotFound.
+        """
+        text = check_text(text)
+        answer = await self._serving.answer(classifier, text)
+        prediction = Prediction(
+            id=secrets.token_hex(8),
+            guild=classifier.guild,
+            classifier_id=classifier.id,
+            classifier=classifier.name,
+            scores=answer.scores,
+            abstained=answer.abstained,
+            version=answer.version,
+            milliseconds=answer.milliseconds,
+            asked_by=actor.id,
+            created_at=time.time(),
+            text=text if source in KEEPS_TEXT else None,
+            taught=await self._taught(classifier, text),
+        )
+        await self._predictions.add(prediction, answer.number, answer.revision)
+        log.info("question.answered", extra={"classifier": classifier.id, "version": answer.version})
+        return prediction
+
+    async def get(self, guild: str, prediction_id: str) -> Prediction:
+        """Raises NotFound, also for another guild's prediction."""
+        return await self._predictions.get(guild, prediction_id)
+
+    async def right(self, actor: Actor, prediction_id: str) -> LabelReceipt | None:
+        """The answer was right: it becomes this person's label. None: only counted, because no text was kept."""
+        prediction = await self._predictions.get(actor.guild, prediction_id)
+        return await self._feedback(actor, prediction, prediction.label, right=True)
+
+    async def wrong(self, actor: Actor, prediction_id: str, label: str) -> LabelReceipt | None:
+        """The answer was wrong and `label` is right: it becomes this person's label. None: only counted."""
+        prediction = await self._predictions.get(actor.guild, prediction_id)
+        return await self._feedback(actor, prediction, label, right=label == prediction.label)
+
+    async def _feedback(self, actor: Actor, prediction: Prediction, label: str, *, right: bool) -> LabelReceipt | None:
+        receipt = None
+        if prediction.text is not None:
+            classifier = await self._classifiers.by_id(actor.guild, prediction.classifier_id)
+            receipt = await self._labeling.label(actor, classifier, prediction.text, label, Source.COMMAND)
+        event = None if receipt is None else receipt.event_id
+        await self._predictions.record_feedback(actor.guild, prediction.id, actor.id, right, event, time.time())
+        return receipt
+
+    async def _taught(self, classifier: Classifier, text: str) -> LabelledText | None:
+        """The example with exactly this text, if it has a label: golden texts are in no head, so this is told beside."""
+        example = await self._examples.find(classifier.guild, classifier.id, text)
+        if example is None:
+            return None
+        label = await self._examples.current_label(classifier.guild, example.id)
+        if label is None:
+            return None
+        return LabelledText(example.id, example.text, label.name, example.split or Split.TRAIN, example.source)

@@ -1,0 +1,265 @@
+"""Asking for a training, following it, and the schedule that asks by itself. `job_runner` does the driving."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bot.services.job_runner import JobRunner
+from bot.services.people import Actor, Role, timer
+from bot.services.readiness import why_not
+from bot.services.slots import check_cron, check_timezone, latest_slot, nominal
+from bot.services.updates import JobUpdate
+from storage.classifiers import Classifiers
+from storage.database import Database
+from storage.errors import Conflict, InvalidInput, NotFound
+from storage.examples import Examples
+from storage.jobs import Jobs
+from storage.records import Classifier, JobState, Schedule, TrainingJob, version_name
+from storage.registry import Registry
+from storage.schedules import Schedules
+from storage.snapshots import SnapshotContent, SnapshotLabel, SnapshotRow, write_snapshot
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """No training now, and why, in words for whoever asked."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    job: TrainingJob
+    joined: bool
+    """Whether it was running (or waiting) already: a second request joins the first."""
+    new_since: int
+    """Labelled texts that the newest version has not been trained on."""
+
+
+class TrainingService:
+    def __init__(
+        self,
+        database: Database,
+        classifiers: Classifiers,
+        examples: Examples,
+        jobs: Jobs,
+        registry: Registry,
+        schedules: Schedules,
+        runner: JobRunner,
+        snapshots: Path,
+        recipe: dict[str, Any],
+        seed: int,
+    ) -> None:
+        self._database = database
+        self._classifiers = classifiers
+        self._examples = examples
+        self._jobs = jobs
+        self._registry = registry
+        self._schedules = schedules
+        self._runner = runner
+        self._snapshots = snapshots
+        self._recipe = recipe
+        self._seed = seed
+
+    # Asking
+
+    async def request(
+        self, actor: Actor, classifier: Classifier, reason: str = "asked for", channel_id: str | None = None
+    ) -> Requested | NotYet:
+        """Freezes the labels and queues a training of them; joins the one that is under way.
+
+        Raises:
+            NotAllowed: the actor is no lead.
+        """
+        actor.require(Role.LEAD, "start a training")
+        guild = classifier.guild
+        versions = await self._registry.list(guild, classifier.id)
+        trained_to = max((version.last_event_id for version in versions), default=0)
+        new_since = await self._examples.changed_since(guild, classifier.id, trained_to)
+        if (active := await self._jobs.active(guild, classifier.id)) is not None:
+            return Requested(active, joined=True, new_since=new_since)
+        counts = await self._classifiers.label_counts(guild, classifier.id)
+        if refusal := why_not(counts, new_since, version_name(versions[0].number) if versions else ""):
+            return NotYet(refusal)
+        job = await self._queue(actor, classifier, reason, channel_id)
+        return job if isinstance(job, NotYet) else Requested(job[0], joined=not job[1], new_since=new_since)
+
+    async def _queue(
+        self, actor: Actor, classifier: Classifier, reason: str, channel_id: str | None
+    ) -> tuple[TrainingJob, bool] | NotYet:
+        content = await self._freeze(classifier)
+        snapshot = await asyncio.to_thread(write_snapshot, content, self._snapshots)
+        champion = await self._registry.champion(classifier.guild, classifier.id)
+        now = time.time()
+        job, created = await self._jobs.create(
+            TrainingJob(
+                id=secrets.token_hex(8),
+                guild=classifier.guild,
+                classifier_id=classifier.id,
+                key=self._key(classifier, snapshot, champion),
+                snapshot=snapshot,
+                champion=champion,
+                state=JobState.QUEUED,
+                attempt=0,
+                requested_by=actor.id,
+                reason=reason,
+                created_at=now,
+                updated_at=now,
+                channel_id=channel_id,
+            )
+        )
+        if not created and job.state.is_final:
+            return NotYet(f"These labels were trained already: that was {version_name(job.version or 0)}.")
+        if created:
+            await self._database.set_state(_tried(classifier), str(content.last_event_id))
+            log.info(
+                "training.requested", extra={"job": job.id, "classifier": classifier.id, "rows": len(content.rows)}
+            )
+            await self._runner.announce(job)
+            self._runner.wake()
+        return job, created
+
+    async def _freeze(self, classifier: Classifier) -> SnapshotContent:
+        # The newest event is read first: a label that arrives in between is trained on and still counts as new.
+        newest = await self._examples.newest_event(classifier.guild, classifier.id)
+        labels = await self._classifiers.labels(classifier.guild, classifier.id)
+        rows = await self._examples.current(classifier.guild, classifier.id)
+        return SnapshotContent(
+            guild=classifier.guild,
+            classifier=classifier.name,
+            labels=tuple(SnapshotLabel(label.id, label.name, label.description) for label in labels),
+            rows=tuple(SnapshotRow(row.example_id, row.text, row.label, row.split, row.source) for row in rows),
+            last_event_id=newest,
+        )
+
+    def _key(self, classifier: Classifier, snapshot: str, champion: int) -> str:
+        """What makes two trainings the same one."""
+        parts = [snapshot, classifier.base, str(champion), json.dumps(self._recipe, sort_keys=True), str(self._seed)]
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+    # Following
+
+    async def status(self, classifier: Classifier) -> JobUpdate | None:
+        """Where the newest job stands; None: there has been none."""
+        job = await self._jobs.latest(classifier.guild, classifier.id)
+        return None if job is None else await self._runner.update_of(job)
+
+    async def job(self, guild: str, job_id: str) -> JobUpdate:
+        """Raises NotFound, also for another guild's job."""
+        return await self._runner.update_of(await self._jobs.get(guild, job_id))
+
+    def watch(self) -> AsyncIterator[JobUpdate]:
+        """Every update of every job from now on; a slow reader gets the newest of each job."""
+        return self._runner.updates.watch()
+
+    async def wait(self, guild: str, job_id: str) -> JobUpdate:
+        """Returns once the job has ended, however it ends."""
+        updates = self.watch()
+        update = await self.job(guild, job_id)
+        while not update.job.state.is_final:
+            candidate = await anext(updates)
+            update = candidate if candidate.job.id == job_id else update
+        return update
+
+    async def unfinished(self) -> list[JobUpdate]:
+        """Jobs under way, of all guilds: what the chat takes up again after a restart."""
+        return [await self._runner.update_of(job) for job in await self._jobs.unfinished()]
+
+    async def set_message(self, guild: str, job_id: str, channel_id: str, message_id: str) -> None:
+        """Remembers the one progress message of a job."""
+        await self._jobs.set_message(guild, job_id, channel_id, message_id)
+
+    async def cancel(self, actor: Actor, classifier: Classifier) -> TrainingJob | None:
+        """Ends the training under way; None: there is none. Raises NotAllowed."""
+        actor.require(Role.LEAD, "cancel a training")
+        job = await self._jobs.active(classifier.guild, classifier.id)
+        return None if job is None else await self._runner.cancel(job)
+
+    async def cancel_job(self, actor: Actor, job_id: str) -> TrainingJob | None:
+        """The same by job id; None: it has ended already. Raises NotAllowed, NotFound."""
+        actor.require(Role.LEAD, "cancel a training")
+        job = await self._jobs.get(actor.guild, job_id)
+        return None if job.state.is_final else await self._runner.cancel(job)
+
+    # The schedule
+
+    async def schedule(
+        self, actor: Actor, classifier: Classifier, cron: str | None, after_labels: int | None, timezone: str = "UTC"
+    ) -> Schedule:
+        """Sets when the classifier retrains by itself; both None switches it off.
+
+        Raises:
+            NotAllowed, InvalidInput (a crontab, count or time zone that cannot be).
+        """
+        actor.require(Role.LEAD, "set the schedule")
+        check_timezone(timezone)
+        if cron is not None:
+            check_cron(cron, timezone)
+        if after_labels is not None and after_labels < 1:
+            raise InvalidInput("The number of new labels must be at least 1.")
+        now = nominal(datetime.now().astimezone(), timezone)
+        schedule = Schedule(
+            classifier.guild,
+            classifier.id,
+            cron,
+            after_labels,
+            timezone,
+            enabled=cron is not None or after_labels is not None,
+            last_slot=now,
+        )
+        await self._schedules.save(schedule)
+        return schedule
+
+    async def get_schedule(self, classifier: Classifier) -> Schedule | None:
+        return await self._schedules.get(classifier.guild, classifier.id)
+
+    async def tick(self, now: datetime) -> None:
+        """Asks for every training that is due. Called by a clock; calling it twice does nothing more."""
+        for schedule in await self._schedules.list():
+            try:
+                await self._tick(schedule, now)
+            except (NotFound, Conflict) as gone:  # the classifier was archived meanwhile
+                log.info("schedule.skipped", extra={"classifier": schedule.classifier_id, "why": str(gone)})
+
+    async def _tick(self, schedule: Schedule, now: datetime) -> None:
+        if not schedule.enabled:
+            return
+        guild, number = schedule.guild, schedule.classifier_id
+        if schedule.last_slot is None:  # a new schedule: only what comes due from now on
+            await self._schedules.take_slot(guild, number, nominal(now, schedule.timezone))
+            return
+        slot = None
+        if schedule.cron is not None:
+            slot = latest_slot(schedule.cron, schedule.timezone, schedule.last_slot, now)
+        if slot is not None or await self._enough(schedule):
+            classifier = await self._classifiers.by_id(guild, number)
+            reason = f"scheduled for {slot}" if slot else f"{schedule.after_labels} new labels"
+            outcome = await self.request(timer(guild), classifier, reason, classifier.settings.team_channel)
+            log.info("schedule.due", extra={"classifier": number, "slot": slot, "outcome": type(outcome).__name__})
+        if slot is not None:
+            # Taken after the request: a crash in between asks once more, and the second request joins the first.
+            await self._schedules.take_slot(guild, number, slot)
+
+    async def _enough(self, schedule: Schedule) -> bool:
+        if schedule.after_labels is None:
+            return False
+        tried = int(await self._database.get_state(f"tried:{schedule.guild}:{schedule.classifier_id}") or 0)
+        new = await self._examples.changed_since(schedule.guild, schedule.classifier_id, tried)
+        return new >= schedule.after_labels
+
+
+def _tried(classifier: Classifier) -> str:
+    """Key of the newest label event that any training of this classifier has been asked for with."""
+    return f"tried:{classifier.guild}:{classifier.id}"

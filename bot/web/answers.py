@@ -1,0 +1,160 @@
+"""What the API says about the nouns of `storage.records`, as plain data. Pure functions; knows no requests.
+
+Times are Unix seconds, confidences and accuracies are shares in [0, 1]. Fields are added, never renamed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from bot.services.classifiers import Stats
+from bot.services.labeling import ImportReceipt
+from bot.services.updates import JobUpdate
+from storage.records import (
+    EvaluationReport,
+    LabelCount,
+    ModelVersion,
+    Prediction,
+    Promotion,
+    TrainingJob,
+    VersionState,
+    version_name,
+)
+from trainer.protocol import Progress, from_json
+
+Json = dict[str, Any]
+
+
+def prediction(answer: Prediction) -> Json:
+    return {
+        "label": answer.label,
+        "confidence": answer.confidence,
+        "labels": [{"label": score.label, "confidence": score.confidence} for score in answer.scores],
+        "abstained": answer.abstained,
+        "version": answer.version,
+        "milliseconds": answer.milliseconds,
+    }
+
+
+def classifier(stats: Stats) -> Json:
+    return {
+        "name": stats.classifier.name,
+        "guild": stats.classifier.guild,
+        "base": stats.classifier.base,
+        "version": stats.version,
+        "labels": len(stats.labels),
+        "examples": sum(count.total for count in stats.labels),
+        "new_since": stats.new_since,
+        "created_at": stats.classifier.created_at,
+    }
+
+
+def labels(counts: Sequence[LabelCount]) -> list[Json]:
+    return [
+        {
+            "label": count.label.name,
+            "description": count.label.description,
+            "train": count.train,
+            "golden": count.golden,
+            "total": count.total,
+        }
+        for count in counts
+    ]
+
+
+def imported(receipt: ImportReceipt) -> Json:
+    return {
+        "classifier": receipt.classifier.name,
+        "batch": receipt.batch,
+        "new": receipt.new,
+        "votes": receipt.votes,
+        "unchanged": receipt.unchanged,
+        "new_labels": list(receipt.new_labels),
+    }
+
+
+def bare_job(job: TrainingJob) -> Json:
+    """A job by itself, without what became of it."""
+    return {
+        "id": job.id,
+        "state": job.state.value,
+        "attempt": job.attempt,
+        "reason": job.reason,
+        "requested_by": job.requested_by,
+        "created_at": job.created_at,
+        "updated_at": job.updated_at,
+        "version": None if job.version is None else version_name(job.version),
+        "error": job.error,
+    }
+
+
+def job(update: JobUpdate) -> Json:
+    """A job with its progress and, once it has succeeded, the gate's decision and its numbers."""
+    decision = update.decision
+    return bare_job(update.job) | {
+        "classifier": update.classifier.name,
+        "serving": update.serving,
+        "progress": None if update.progress is None else progress(update.progress),
+        "decision": None if decision is None else dataclasses.asdict(decision),
+        "report": None if update.report is None else report(update.report),
+    }
+
+
+def progress(event: Progress) -> Json:
+    return {
+        "phase": event.phase.value,
+        "fraction": event.fraction,
+        "epoch": event.epoch,
+        "epochs": event.epochs,
+        "step": event.step,
+        "steps": event.steps,
+        "loss": _finite(event.loss),
+        "eta_seconds": _finite(event.eta_seconds),
+    }
+
+
+def report(measured: EvaluationReport) -> Json:
+    return {
+        "rows": len(measured.outcomes),
+        "accuracy": measured.candidate_accuracy,
+        "champion_accuracy": measured.champion_accuracy,
+        "macro_f1": measured.candidate_macro_f1,
+        "champion_macro_f1": measured.champion_macro_f1,
+        "calibration_error": _finite(measured.calibration_error),
+        "champion": measured.champion,
+        "train_rows": measured.train_rows,
+        "seconds": measured.seconds,
+    }
+
+
+def version(model: ModelVersion) -> Json:
+    return {
+        "number": model.number,
+        "version": version_name(model.number),
+        "state": model.state.value,
+        "live": model.state is VersionState.CHAMPION,
+        "labels": list(model.labels),
+        "decision": model.decision,
+        "report": report(from_json(EvaluationReport, model.report)) if model.report else None,
+        "artifact": model.artifact,
+        "job": model.job_id,
+        "created_at": model.created_at,
+    }
+
+
+def promotion(swap: Promotion) -> Json:
+    return {
+        "version": version_name(swap.number),
+        "previous": version_name(swap.previous),
+        "by": swap.by,
+        "reason": swap.reason,
+        "created_at": swap.created_at,
+    }
+
+
+def _finite(number: float | None) -> float | None:
+    """JSON has no NaN: a loss that is none is told as none."""
+    return number if number is not None and math.isfinite(number) else None

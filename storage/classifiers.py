@@ -1,0 +1,239 @@
+"""Classifiers, their labels, and which classifier a channel means. Knows nothing of examples but their counts."""
+
+from __future__ import annotations
+
+import builtins  # inside the class, `list` is the method
+import dataclasses
+import json
+import re
+import sqlite3
+import unicodedata
+from typing import Any
+
+import sqlite_utils
+
+from storage.database import Database
+from storage.errors import Conflict, InvalidInput, NotFound
+from storage.records import MAX_LABEL, Classifier, ClassifierSettings, Label, LabelCount, normalise
+from storage.rows import row, rows, value
+
+MAX_DESCRIPTION = 200
+"""Characters in the description of a label: a sentence, not a page."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_SETTINGS = frozenset(field.name for field in dataclasses.fields(ClassifierSettings))
+_BREAKS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories that would break a line of text or its encoding."""
+_BIDI_CONTROLS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+
+
+class Classifiers:
+    """Every method takes the guild first and sees no other guild's rows."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def create(self, guild: str, name: str, by: str, base: str, now: float) -> Classifier:
+        """Create a classifier; `name` is case-folded.
+
+        Raises:
+            InvalidInput: not 1-32 of a-z, 0-9, "-" and "_", beginning with a letter or digit.
+            Conflict: the guild has one of that name.
+        """
+        name = check_name(name)
+
+        def unit(tables: sqlite_utils.Database) -> Classifier:
+            if _named(tables.conn, guild, name) is not None:
+                raise Conflict(f"There is a classifier {name} already. Choose another name.")
+            tables.execute(
+                "INSERT INTO classifiers (guild, name, base, created_at, created_by) VALUES (?, ?, ?, ?, ?)",
+                (guild, name, base, now, by),
+            )
+            return _classifier(_named(tables.conn, guild, name))
+
+        return await self._db.write(unit)
+
+    async def get(self, guild: str, name: str) -> Classifier:
+        """Raises NotFound, which names those that exist."""
+        wanted = name.strip().casefold()
+        found = await self._db.read(lambda connection: _named(connection, guild, wanted))
+        if found is None:
+            names = ", ".join(classifier.name for classifier in await self.list(guild))
+            rest = f"There are: {names}." if names else "There is none yet: create one first."
+            raise NotFound(f"There is no classifier {name.strip()[:MAX_LABEL]}. {rest}")
+        return _classifier(found)
+
+    async def by_id(self, guild: str, classifier_id: int) -> Classifier:
+        """Raises NotFound, also for another guild's."""
+        return _classifier(await self._db.read(lambda connection: by_id(connection, guild, classifier_id)))
+
+    async def list(self, guild: str | None = None) -> list[Classifier]:
+        """Those that are not archived, by name. None: of all guilds, for the start of the program and its CLI."""
+        found = await self._db.read(
+            lambda connection: rows(
+                connection,
+                "SELECT * FROM classifiers WHERE archived = 0 AND (? IS NULL OR guild = ?) ORDER BY guild, name",
+                (guild, guild),
+            )
+        )
+        return [_classifier(each) for each in found]
+
+    async def save_settings(self, guild: str, classifier_id: int, settings: ClassifierSettings) -> None:
+        def unit(tables: sqlite_utils.Database) -> None:
+            by_id(tables.conn, guild, classifier_id)
+            tables.execute(
+                "UPDATE classifiers SET settings = ? WHERE guild = ? AND id = ?",
+                (json.dumps(dataclasses.asdict(settings)), guild, classifier_id),
+            )
+
+        await self._db.write(unit)
+
+    async def add_label(self, guild: str, classifier_id: int, name: str, description: str = "") -> Label:
+        """Add a label at the end.
+
+        Raises:
+            InvalidInput: see `check_label_name`, or the description is longer than 200 characters.
+            Conflict: one of that name, up to case, width and spaces, exists. NotFound: no such classifier.
+        """
+        name, description = check_label_name(name), " ".join(description.split())
+        if len(description) > MAX_DESCRIPTION:
+            raise InvalidInput(f"The description of {name} is longer than {MAX_DESCRIPTION} characters. Shorten it.")
+        key = normalise(name)
+
+        def unit(tables: sqlite_utils.Database) -> Label:
+            by_id(tables.conn, guild, classifier_id)
+            at = (guild, classifier_id)
+            same = "SELECT name FROM labels WHERE guild = ? AND classifier_id = ? AND key = ?"
+            if (existing := value(tables.conn, same, (*at, key))) is not None:
+                raise Conflict(f"There is a label {existing} already.")
+            tables.execute(
+                "INSERT INTO labels (guild, classifier_id, name, key, description, position) "
+                "SELECT ?, ?, ?, ?, ?, count(*) FROM labels WHERE guild = ? AND classifier_id = ?",
+                (*at, name, key, description, *at),
+            )
+            return next(label for label in _labels(tables.conn, guild, classifier_id) if label.name == name)
+
+        return await self._db.write(unit)
+
+    async def labels(self, guild: str, classifier_id: int) -> builtins.list[Label]:
+        """Those that are not archived, by position."""
+        return await self._db.read(lambda connection: _labels(connection, guild, classifier_id))
+
+    async def label_counts(self, guild: str, classifier_id: int) -> builtins.list[LabelCount]:
+        """How many examples have each label now, by position. 0.25 s with 50,000 examples."""
+
+        def query(connection: sqlite3.Connection) -> list[LabelCount]:
+            counted = rows(
+                connection,
+                "SELECT label_id, split, count(*) AS examples FROM current_labels "
+                "WHERE guild = ? AND classifier_id = ? GROUP BY label_id, split",
+                (guild, classifier_id),
+            )
+            counts = {(found["label_id"], found["split"]): found["examples"] for found in counted}
+            return [
+                LabelCount(label, counts.get((label.id, "train"), 0), counts.get((label.id, "golden"), 0))
+                for label in _labels(connection, guild, classifier_id)
+            ]
+
+        return await self._db.read(query)
+
+    async def channel_default(self, guild: str, channel_id: str) -> int | None:
+        """Id of the classifier that a channel means when a command names none."""
+        found: int | None = await self._db.read(
+            lambda connection: value(
+                connection,
+                "SELECT classifier_id FROM channel_defaults WHERE guild = ? AND channel_id = ?",
+                (guild, channel_id),
+            )
+        )
+        return found
+
+    async def set_channel_default(self, guild: str, channel_id: str, classifier_id: int) -> None:
+        def unit(tables: sqlite_utils.Database) -> None:
+            by_id(tables.conn, guild, classifier_id)
+            tables.execute(
+                "INSERT INTO channel_defaults (guild, channel_id, classifier_id) VALUES (?, ?, ?) "
+                "ON CONFLICT (guild, channel_id) DO UPDATE SET classifier_id = excluded.classifier_id",
+                (guild, channel_id, classifier_id),
+            )
+
+        await self._db.write(unit)
+
+
+def check_name(name: str) -> str:
+    """The case-folded name of a classifier, or InvalidInput."""
+    folded = name.strip().casefold()
+    if _NAME.fullmatch(folded) is None:
+        raise InvalidInput(
+            "A classifier's name has 1 to 32 characters from a-z, 0-9, - and _, and begins with a letter or digit."
+        )
+    return folded
+
+
+def check_label_name(name: str) -> str:
+    """The name of a label without surrounding space, or InvalidInput.
+
+    Refused is what could break a line, a code block or ping someone: control and direction characters, "`" and "@".
+    """
+    name = name.strip()
+    if not name or not normalise(name):
+        raise InvalidInput("A label needs a name.")
+    if len(name) > MAX_LABEL:
+        raise InvalidInput(f"The label's name has {len(name)} characters; at most {MAX_LABEL} fit. Shorten it.")
+    if any(_is_unprintable(character) for character in name):
+        raise InvalidInput("The label's name holds a line break or another control character. Leave it out.")
+    if "`" in name or "@" in name:
+        found = "`" if "`" in name else "@"
+        raise InvalidInput(f"The label's name holds {found}, which has a meaning in chats. Leave it out.")
+    return name
+
+
+def by_id(connection: sqlite3.Connection, guild: str, classifier_id: int) -> sqlite3.Row:
+    """The row of a classifier of this guild. Raises NotFound."""
+    found = row(connection, "SELECT * FROM classifiers WHERE guild = ? AND id = ?", (guild, classifier_id))
+    if found is None:
+        raise NotFound(f"There is no classifier with the id {classifier_id} here.")
+    return found
+
+
+def label_from(found: sqlite3.Row) -> Label:
+    return Label(
+        id=found["id"],
+        guild=found["guild"],
+        classifier_id=found["classifier_id"],
+        name=found["name"],
+        description=found["description"],
+        position=found["position"],
+        archived=bool(found["archived"]),
+    )
+
+
+def _named(connection: sqlite3.Connection, guild: str, name: str) -> sqlite3.Row | None:
+    return row(connection, "SELECT * FROM classifiers WHERE guild = ? AND name = ?", (guild, name))
+
+
+def _labels(connection: sqlite3.Connection, guild: str, classifier_id: int) -> list[Label]:
+    found = rows(
+        connection,
+        "SELECT * FROM labels WHERE guild = ? AND classifier_id = ? AND archived = 0 ORDER BY position",
+        (guild, classifier_id),
+    )
+    return [label_from(each) for each in found]
+
+
+def _classifier(found: Any) -> Classifier:
+    settings = json.loads(found["settings"])
+    return Classifier(
+        id=found["id"],
+        guild=found["guild"],
+        name=found["name"],
+        created_at=found["created_at"],
+        created_by=found["created_by"],
+        base=found["base"],
+        settings=ClassifierSettings(**{key: settings[key] for key in settings.keys() & _SETTINGS}),
+        archived=bool(found["archived"]),
+    )
+
+
+def _is_unprintable(character: str) -> bool:
+    return unicodedata.category(character) in _BREAKS or unicodedata.bidirectional(character) in _BIDI_CONTROLS

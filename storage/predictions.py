@@ -1,0 +1,127 @@
+"""Answers the bot gave, and whether people said they were right. Knows nothing of how an answer is found."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict
+
+import sqlite_utils
+
+from storage.classifiers import by_id
+from storage.database import Database
+from storage.errors import NotFound
+from storage.records import LabelledText, LabelScore, Prediction, Source, Split
+from storage.rows import row, value
+
+
+class Predictions:
+    """Every method takes the guild first (`add`: inside the record) and sees no other guild's rows."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def add(self, prediction: Prediction, number: int, revision: int) -> None:
+        """Store an answer. `number` and `revision` say in figures what `prediction.version` says in words.
+
+        Adding the same id again changes nothing. Raises NotFound: no such classifier.
+        """
+        scores = json.dumps([[score.label, score.confidence] for score in prediction.scores], ensure_ascii=False)
+        taught = json.dumps(asdict(prediction.taught), ensure_ascii=False) if prediction.taught else None
+
+        def unit(tables: sqlite_utils.Database) -> None:
+            by_id(tables.conn, prediction.guild, prediction.classifier_id)
+            tables.execute(
+                "INSERT INTO predictions (id, guild, classifier_id, number, revision, version, scores, abstained, "
+                "milliseconds, asked_by, created_at, text, taught) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (guild, id) DO NOTHING",
+                (
+                    *(prediction.id, prediction.guild, prediction.classifier_id, number, revision),
+                    *(prediction.version, scores, prediction.abstained, prediction.milliseconds),
+                    *(prediction.asked_by, prediction.created_at, prediction.text, taught),
+                ),
+            )
+
+        await self._db.write(unit)
+
+    async def get(self, guild: str, prediction_id: str) -> Prediction:
+        """Raises NotFound, also for another guild's."""
+        return await self._db.read(lambda connection: _find(connection, guild, prediction_id))
+
+    async def record_feedback(
+        self, guild: str, prediction_id: str, annotator: str, right: bool, event_id: int | None, now: float
+    ) -> None:
+        """Note what a person said about an answer; what they say later replaces it.
+
+        Args:
+            event_id: the label event it became; None for an answer whose text was not kept.
+
+        Raises:
+            NotFound: no such prediction.
+        """
+
+        def unit(tables: sqlite_utils.Database) -> None:
+            _find(tables.conn, guild, prediction_id)
+            tables.execute(
+                "INSERT INTO feedback (guild, prediction_id, annotator, was_right, event_id, created_at) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (guild, prediction_id, annotator) DO UPDATE "
+                "SET was_right = excluded.was_right, event_id = excluded.event_id, created_at = excluded.created_at",
+                (guild, prediction_id, annotator, right, event_id, now),
+            )
+
+        await self._db.write(unit)
+
+    async def feedback_counts(self, guild: str, classifier_id: int) -> tuple[int, int]:
+        """(right, wrong): what people said about a classifier's answers."""
+        found = await self._db.read(
+            lambda connection: row(
+                connection,
+                "SELECT coalesce(sum(was_right), 0), count(*) FROM feedback "
+                "JOIN predictions ON predictions.guild = feedback.guild AND predictions.id = feedback.prediction_id "
+                "WHERE predictions.guild = ? AND predictions.classifier_id = ?",
+                (guild, classifier_id),
+            )
+        )
+        right, answered = found or (0, 0)
+        return right, answered - right
+
+    async def count(self, guild: str, classifier_id: int) -> int:
+        """How many answers a classifier gave."""
+        answers: int = await self._db.read(
+            lambda connection: value(
+                connection,
+                "SELECT count(*) FROM predictions WHERE guild = ? AND classifier_id = ?",
+                (guild, classifier_id),
+            )
+        )
+        return answers
+
+
+def _find(connection: sqlite3.Connection, guild: str, prediction_id: str) -> Prediction:
+    found = row(
+        connection,
+        "SELECT predictions.*, classifiers.name AS classifier FROM predictions "
+        "JOIN classifiers ON classifiers.id = predictions.classifier_id "
+        "WHERE predictions.guild = ? AND predictions.id = ?",
+        (guild, prediction_id),
+    )
+    if found is None:
+        raise NotFound("That answer is not known here any more. Ask again.")
+    return Prediction(
+        id=found["id"],
+        guild=found["guild"],
+        classifier_id=found["classifier_id"],
+        classifier=found["classifier"],
+        scores=tuple(LabelScore(label, confidence) for label, confidence in json.loads(found["scores"])),
+        abstained=bool(found["abstained"]),
+        version=found["version"],
+        milliseconds=found["milliseconds"],
+        asked_by=found["asked_by"],
+        created_at=found["created_at"],
+        text=found["text"],
+        taught=_taught(**json.loads(found["taught"])) if found["taught"] else None,
+    )
+
+
+def _taught(example_id: int, text: str, label: str, split: str, source: str) -> LabelledText:
+    return LabelledText(example_id, text, label, Split(split), Source(source))

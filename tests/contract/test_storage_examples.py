@@ -1,0 +1,303 @@
+"""Examples, label events and the current labels that follow from them."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage.errors import InvalidInput, NotFound, StorageError
+from storage.events import GOLDEN_LIMIT, falls_golden
+from storage.records import MAX_TEXT, EventKind, LabelledText, Source, Split, text_hash
+from tests.contract.conftest import GUILD, Store, Triage
+
+GOLDEN_TEXT = next(text for text in (f"golden {n}" for n in range(1000)) if falls_golden(text_hash(text)))
+TRAIN_TEXT = next(text for text in (f"train {n}" for n in range(1000)) if not falls_golden(text_hash(text)))
+
+
+async def say(store: Store, triage: Triage, who: str, label: str, text: str = TRAIN_TEXT, **options: Any) -> Any:
+    label_id = {"bug": triage.bug.id, "question": triage.question.id}[label]
+    return await store.examples.add_label(GUILD, triage.id, text, label_id, who, Source.COMMAND, 5.0, **options)
+
+
+async def now(store: Store, triage: Triage, text: str = TRAIN_TEXT) -> str | None:
+    example = await store.examples.find(GUILD, triage.id, text)
+    assert example is not None
+    label = await store.examples.current_label(GUILD, example.id)
+    return label.name if label else None
+
+
+async def test_a_label_is_stored_with_its_event_and_its_example(store: Store, triage: Triage) -> None:
+    result = await say(store, triage, "maria", "bug", "  It crashes.\n")
+    assert result.example.text == "It crashes."
+    assert (result.event.annotator, result.event.kind, result.event.label_id) == (
+        "maria",
+        EventKind.VOTE,
+        triage.bug.id,
+    )
+    assert (result.label, result.previous) == (triage.bug, None)
+    assert await store.examples.event(GUILD, result.event.id) == result.event
+    assert await store.examples.find(GUILD, triage.id, "IT  CRASHES.") == result.example
+    assert await store.examples.find(GUILD, triage.id, "something else") is None
+    assert await store.examples.newest_event(GUILD, triage.id) == result.event.id
+    assert await store.examples.current(GUILD, triage.id) == [
+        LabelledText(result.example.id, "It crashes.", "bug", result.example.split, Source.COMMAND)
+    ]
+
+
+async def test_the_same_vote_again_is_the_same_event(store: Store, triage: Triage) -> None:
+    first = await say(store, triage, "maria", "bug")
+    again = await say(store, triage, "maria", "bug", TRAIN_TEXT.upper())
+    assert again.event == first.event
+    assert again.previous == "bug"
+    assert await store.examples.newest_event(GUILD, triage.id) == first.event.id
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "x" * (MAX_TEXT + 1), "a\0b", "half \ud83d"])
+async def test_a_text_that_cannot_be_kept_is_refused(store: Store, triage: Triage, text: str) -> None:
+    with pytest.raises(InvalidInput):
+        await say(store, triage, "maria", "bug", text)
+    assert await store.examples.newest_event(GUILD, triage.id) == 0
+
+
+async def test_the_longest_text_is_kept_whole(store: Store, triage: Triage) -> None:
+    text = "👍" * MAX_TEXT
+    assert (await say(store, triage, "maria", "bug", text)).example.text == text
+
+
+async def test_an_unknown_label_stores_nothing(store: Store, triage: Triage) -> None:
+    with pytest.raises(NotFound):
+        await store.examples.add_label(GUILD, triage.id, "x", 999, "maria", Source.COMMAND, 1.0)
+    assert await store.examples.find(GUILD, triage.id, "x") is None
+
+
+@pytest.mark.parametrize(
+    ("votes", "current"),
+    [
+        (["a:bug"], "bug"),
+        (["a:bug", "a:question"], "question"),
+        (["a:bug", "b:question"], None),
+        (["a:bug", "b:question", "c:bug"], "bug"),
+        (["a:bug", "b:bug", "b:question"], None),
+        (["a:bug", "b:bug", "c:question!"], "question"),
+        (["c:question!", "a:bug", "b:bug"], "question"),
+        (["a:bug!", "b:question!"], "question"),
+        (["a:bug!", "a:question"], "bug"),
+        (["a:bug", "a:-"], None),
+        (["a:bug", "a:question", "a:-"], "bug"),
+        (["a:bug", "b:question!", "b:-"], "bug"),
+        (["a:bug", "b:question", "b:-"], "bug"),
+        (["a:bug", "a:-", "a:question"], "question"),
+    ],
+)
+async def test_the_current_label_follows_from_the_events(
+    store: Store, triage: Triage, votes: list[str], current: str | None
+) -> None:
+    """ "a:bug" a vote, "a:bug!" a ruling, "a:-" undo of a's newest."""
+    for vote in votes:
+        who, _, label = vote.partition(":")
+        if label == "-":
+            event = await store.examples.last_event(GUILD, who)
+            assert event is not None
+            await store.examples.retract(GUILD, event.id, who, 6.0)
+        else:
+            kind = EventKind.RULING if label.endswith("!") else EventKind.VOTE
+            await say(store, triage, who, label.rstrip("!"), kind=kind)
+    assert await now(store, triage) == current
+    assert [row.label for row in await store.examples.current(GUILD, triage.id)] == ([current] if current else [])
+
+
+async def test_without_more_than_half_there_is_no_label(store: Store, triage: Triage) -> None:
+    third = await store.classifiers.add_label(GUILD, triage.id, "praise")
+    for who, label_id in zip("abcd", [triage.bug.id, triage.bug.id, triage.question.id, third.id], strict=True):
+        await store.examples.add_label(GUILD, triage.id, TRAIN_TEXT, label_id, who, Source.COMMAND, 1.0)
+    assert await now(store, triage) is None
+
+
+async def test_a_ruling_on_what_one_voted_is_written(store: Store, triage: Triage) -> None:
+    await say(store, triage, "maria", "bug")
+    ruling = await say(store, triage, "maria", "bug", kind=EventKind.RULING)
+    assert ruling.event.kind is EventKind.RULING
+    assert (await say(store, triage, "maria", "bug")).event == ruling.event
+
+
+async def test_an_archived_label_is_nobodys_current_label(store: Store, triage: Triage) -> None:
+    await say(store, triage, "maria", "bug")
+    await store.db.write(lambda tables: tables.execute("UPDATE labels SET archived = 1 WHERE name = 'bug'").rowcount)
+    assert await store.examples.current(GUILD, triage.id) == []
+
+
+OPERATIONS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["bug", "question", "bug!", "question!", "-"])), max_size=12
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(operations=OPERATIONS)
+async def test_the_view_agrees_with_the_rule_written_in_python(
+    store: Store, triage: Triage, operations: list[tuple[str, str]]
+) -> None:
+    text = f"{TRAIN_TEXT} {await store.examples.newest_event(GUILD, triage.id)} {len(operations)}"
+    standing: list[tuple[str, str, bool]] = []
+    for who, what in [("z", "bug"), *operations]:
+        label, ruling = what.rstrip("!"), what.endswith("!")
+        mine = [place for place, event in enumerate(standing) if event[0] == who]
+        if what == "-":
+            if mine:
+                event = await store.examples.last_event(GUILD, who)
+                assert event is not None
+                await store.examples.retract(GUILD, event.id, who, 6.0)
+                del standing[mine[-1]]
+            continue
+        await say(store, triage, who, label, text, kind=EventKind.RULING if ruling else EventKind.VOTE)
+        if not mine or standing[mine[-1]][1] != label or (ruling and not standing[mine[-1]][2]):
+            standing.append((who, label, ruling))
+    assert await now(store, triage, text) == expected(standing)
+    for who in "abc":  # the next round begins with nothing to undo
+        while event := await store.examples.last_event(GUILD, who):
+            await store.examples.retract(GUILD, event.id, who, 7.0)
+
+
+def expected(standing: list[tuple[str, str, bool]]) -> str | None:
+    rulings = [label for _, label, ruling in standing if ruling]
+    if rulings:
+        return rulings[-1]
+    opinions = list({who: label for who, label, _ in standing}.values())
+    return next((label for label in set(opinions) if 2 * opinions.count(label) > len(opinions)), None)
+
+
+async def test_undo_tells_what_it_took_back_and_happens_once(store: Store, triage: Triage) -> None:
+    await say(store, triage, "maria", "bug")
+    second = await say(store, triage, "maria", "question")
+    undone = await store.examples.retract(GUILD, second.event.id, "maria", 6.0)
+    assert undone is not None
+    assert (undone.label, undone.previous, undone.event.undoes) == (triage.question, "question", second.event.id)
+    assert await now(store, triage) == "bug"
+    assert await store.examples.retract(GUILD, second.event.id, "maria", 7.0) is None
+    with pytest.raises(InvalidInput):
+        await store.examples.retract(GUILD, undone.event.id, "maria", 8.0)
+
+
+async def test_nobody_takes_back_what_another_said(store: Store, triage: Triage) -> None:
+    result = await say(store, triage, "maria", "bug")
+    with pytest.raises(NotFound):
+        await store.examples.retract(GUILD, result.event.id, "jonas", 6.0)
+    assert await now(store, triage) == "bug"
+
+
+async def test_the_last_event_skips_what_was_taken_back(store: Store, triage: Triage) -> None:
+    first = await say(store, triage, "maria", "bug")
+    second = await say(store, triage, "maria", "bug", "another")
+    await store.examples.retract(GUILD, second.event.id, "maria", 6.0)
+    assert await store.examples.last_event(GUILD, "maria", triage.id) == first.event
+    assert await store.examples.last_event(GUILD, "maria", 999) is None
+    assert await store.examples.last_event(GUILD, "jonas") is None
+
+
+async def test_the_split_is_given_once_and_kept(store: Store, triage: Triage) -> None:
+    golden = await say(store, triage, "maria", "bug", GOLDEN_TEXT)
+    assert golden.example.split is Split.GOLDEN
+    assert (await say(store, triage, "maria", "bug")).example.split is Split.TRAIN
+    await store.examples.retract(GUILD, golden.event.id, "maria", 6.0)
+    again = await say(store, triage, "ada", "question", GOLDEN_TEXT, picked_by_model=True)
+    assert again.example.split is Split.GOLDEN
+
+
+async def test_what_the_model_picked_is_never_golden(store: Store, triage: Triage) -> None:
+    result = await say(store, triage, "maria", "bug", GOLDEN_TEXT, picked_by_model=True)
+    assert result.example.split is Split.TRAIN
+
+
+async def test_the_golden_set_stops_growing(store: Store, triage: Triage) -> None:
+    texts = [text for text in (f"t {n}" for n in range(3000)) if falls_golden(text_hash(text))]
+    rows = [(text, triage.bug.id) for text in texts[: GOLDEN_LIMIT + 20]]
+    await store.examples.add_many(GUILD, triage.id, rows, "maria", Source.FILE, "b", 1.0)
+    assert (await store.classifiers.label_counts(GUILD, triage.id))[0].golden == GOLDEN_LIMIT
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE label_events SET annotator = 'x'",
+        "DELETE FROM label_events",
+        "UPDATE examples SET split = 'golden'",
+        "UPDATE examples SET text = 'other'",
+        "DELETE FROM examples",
+        "INSERT OR REPLACE INTO label_events (id, guild, classifier_id, example_id, annotator, kind, label_id, source, "
+        "created_at) SELECT id, guild, classifier_id, example_id, 'x', kind, label_id, source, 0 FROM label_events",
+    ],
+)
+async def test_the_tables_refuse_to_forget(store: Store, triage: Triage, statement: str) -> None:
+    event = (await say(store, triage, "maria", "bug")).event
+    with pytest.raises(StorageError) as refusal:
+        await store.db.write(lambda tables: tables.execute(statement).rowcount)
+    assert isinstance(refusal.value.__cause__, sqlite3.IntegrityError)
+    assert await store.examples.event(GUILD, event.id) == event
+
+
+async def test_an_import_counts_what_it_did_and_can_be_undone(store: Store, triage: Triage) -> None:
+    await say(store, triage, "maria", "bug", "known and said")
+    await say(store, triage, "ada", "bug", "known from ada")
+    rows = [
+        ("known and said", triage.bug.id),
+        ("known from ada", triage.question.id),
+        ("new", triage.bug.id),
+        ("NEW ", triage.question.id),
+    ]
+    result = await store.examples.add_many(GUILD, triage.id, rows, "maria", Source.FILE, "b1", 9.0)
+    assert (result.new, result.votes, result.unchanged) == (1, 3, 1)
+    assert await now(store, triage, "new") == "question"
+    with pytest.raises(NotFound):
+        await store.examples.retract_batch(GUILD, "b1", "ada", 10.0)
+    assert await store.examples.retract_batch(GUILD, "b1", "maria", 10.0) == 3
+    assert await store.examples.retract_batch(GUILD, "b1", "maria", 11.0) == 0
+    assert await now(store, triage, "new") is None
+    assert await now(store, triage, "known and said") == "bug"
+
+
+async def test_an_import_is_all_or_nothing(store: Store, triage: Triage) -> None:
+    rows = [("good", triage.bug.id), ("", triage.bug.id)]
+    with pytest.raises(InvalidInput, match="Row 2"):
+        await store.examples.add_many(GUILD, triage.id, rows, "maria", Source.FILE, "b", 1.0)
+    rows = [("good", triage.bug.id), ("also good", 999)]
+    with pytest.raises(NotFound):
+        await store.examples.add_many(GUILD, triage.id, rows, "maria", Source.FILE, "b", 1.0)
+    assert await store.examples.newest_event(GUILD, triage.id) == 0
+    assert (await store.examples.add_many(GUILD, triage.id, [], "maria", Source.FILE, "b", 1.0)).votes == 0
+
+
+async def test_changed_since_counts_examples_not_events(store: Store, triage: Triage) -> None:
+    first = await say(store, triage, "maria", "bug", "one")
+    await say(store, triage, "maria", "bug", "two")
+    await say(store, triage, "jonas", "bug", "two")
+    tie = await say(store, triage, "maria", "bug", "three")
+    await say(store, triage, "jonas", "question", "three")
+    assert await store.examples.changed_since(GUILD, triage.id, 0) == 2
+    assert await store.examples.changed_since(GUILD, triage.id, first.event.id) == 1
+    assert await store.examples.changed_since(GUILD, triage.id, tie.event.id + 1) == 0
+
+
+async def test_history_and_annotators(store: Store, triage: Triage) -> None:
+    first = await say(store, triage, "maria", "bug", "one")
+    await store.examples.retract(GUILD, first.event.id, "maria", 6.0)
+    await say(store, triage, "jonas", "bug", "two")
+    history = await store.examples.history(GUILD, "maria", triage.id)
+    assert [(event.kind, text, label) for event, text, label in history] == [
+        (EventKind.RETRACTION, "one", "bug"),
+        (EventKind.VOTE, "one", "bug"),
+    ]
+    await store.examples.remember_annotator(GUILD, "maria", "Maria")
+    await store.examples.remember_annotator(GUILD, "maria", "Maria M.")
+    assert await store.examples.annotator_names(GUILD) == {"maria": "Maria M."}
+    assert await store.examples.annotator_counts(GUILD, triage.id) == [("jonas", 1)]
+
+
+async def test_vectors_are_cached_by_encoder_and_hash(store: Store) -> None:
+    hashes = [text_hash(f"text {number}") for number in range(40_000)]
+    await store.examples.save_vectors(GUILD, "e1", [(hashes[0], b"1234"), (hashes[1], b"5678")])
+    await store.examples.save_vectors(GUILD, "e1", [(hashes[0], b"abcd")])
+    assert await store.examples.vectors(GUILD, "e1", hashes) == {hashes[0]: b"abcd", hashes[1]: b"5678"}
+    assert await store.examples.vectors(GUILD, "e2", hashes) == {}

@@ -1,0 +1,62 @@
+"""Schedules: a slot is taken once, and only forwards."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from storage.errors import InvalidInput, NotFound
+from storage.records import Schedule
+from tests.contract.conftest import GUILD, Store, Triage
+
+
+def nightly(triage: Triage) -> Schedule:
+    return Schedule(GUILD, triage.id, "0 3 * * *", 50, "Europe/Berlin", True, None)
+
+
+async def test_a_schedule_is_saved_and_changed(store: Store, triage: Triage) -> None:
+    assert await store.schedules.get(GUILD, triage.id) is None
+    await store.schedules.save(nightly(triage))
+    off = dataclasses.replace(nightly(triage), cron=None, enabled=False)
+    await store.schedules.save(off)
+    assert await store.schedules.get(GUILD, triage.id) == off
+    assert await store.schedules.list() == [off]
+
+
+async def test_a_slot_is_taken_by_one(store: Store, triage: Triage) -> None:
+    await store.schedules.save(nightly(triage))
+    taken = await asyncio.gather(*(store.schedules.take_slot(GUILD, triage.id, "2026-11-24T03:00") for _ in range(10)))
+    assert sum(taken) == 1
+
+
+async def test_slots_go_only_forwards_also_when_the_schedule_is_saved(store: Store, triage: Triage) -> None:
+    await store.schedules.save(nightly(triage))
+    assert await store.schedules.take_slot(GUILD, triage.id, "2026-11-24T03:00")
+    await store.schedules.save(dataclasses.replace(nightly(triage), last_slot="2026-11-20T03:00"))
+    assert not await store.schedules.take_slot(GUILD, triage.id, "2026-11-23T03:00")
+    assert not await store.schedules.take_slot(GUILD, triage.id, "2026-11-24T03:00")
+    assert await store.schedules.take_slot(GUILD, triage.id, "2026-11-25T03:00")
+    found = await store.schedules.get(GUILD, triage.id)
+    assert found is not None
+    assert found.last_slot == "2026-11-25T03:00"
+
+
+async def test_what_is_switched_off_or_unknown_takes_nothing(store: Store, triage: Triage) -> None:
+    assert not await store.schedules.take_slot(GUILD, triage.id, "2026-11-24T03:00")
+    await store.schedules.save(dataclasses.replace(nightly(triage), enabled=False))
+    assert not await store.schedules.take_slot(GUILD, triage.id, "2026-11-24T03:00")
+
+
+@pytest.mark.parametrize("slot", ["", "2026-11-24", "2026-11-24 03:00", "2026-11-24T03:00:00"])
+async def test_a_slot_of_another_form_is_refused(store: Store, triage: Triage, slot: str) -> None:
+    with pytest.raises(InvalidInput):
+        await store.schedules.take_slot(GUILD, triage.id, slot)
+
+
+async def test_a_schedule_needs_a_classifier_and_a_number(store: Store, triage: Triage) -> None:
+    with pytest.raises(NotFound):
+        await store.schedules.save(dataclasses.replace(nightly(triage), classifier_id=999))
+    with pytest.raises(InvalidInput):
+        await store.schedules.save(dataclasses.replace(nightly(triage), after_labels=0))

@@ -1,0 +1,84 @@
+"""A run's process with a pretended training: everything real but `learn`, which does what the recipe says.
+
+Recipe keys: `script`, a list of steps, each one of
+    ["event", fraction]   ["sleep", seconds]   ["fail", sentence]   ["crash"]   ["exit", code]   ["kill"]
+    ["deaf"] (ignores SIGTERM)   ["grandchild"] (leaves a sleeping process of its own)   ["disk_full"]
+Without a script it reports three events and succeeds. Its artifact holds README.md with the snapshot's rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from storage.errors import TrainingFailed
+from storage.files import file_errors
+from storage.snapshots import SnapshotContent
+from trainer.__main__ import begin_run
+from trainer.protocol import JobSpec, Phase, Progress
+from trainer.run_job import run
+
+DEFAULT = [["event", 0.2], ["event", 0.5], ["event", 0.9]]
+COMMAND = [sys.executable, "-m", "tests.fakes.fake_job"]
+
+
+def learn(
+    snapshot: SnapshotContent,
+    base: Path,
+    champion: Path | None,
+    spec: JobSpec,
+    staging: Path,
+    progress: Callable[[Progress], None],
+    device: str,
+) -> None:
+    (staging.parent / "pid").write_text(str(os.getpid()))
+    for action, *arguments in spec.recipe.get("script", DEFAULT):
+        step(action, arguments, staging.parent, progress)
+    texts = json.dumps({"rows": [row.text for row in snapshot.rows], "champion": champion is not None})
+    (staging / "README.md").write_text(texts)
+
+
+def step(action: str, arguments: list, folder: Path, progress: Callable[[Progress], None]) -> None:
+    if action == "event":
+        progress(Progress(seq=0, phase=Phase.TRAINING, fraction=arguments[0]))
+    elif action == "sleep":
+        time.sleep(arguments[0])
+    elif action == "fail":
+        raise TrainingFailed(arguments[0])
+    elif action == "crash":
+        raise RuntimeError("planted")
+    elif action == "exit":
+        os._exit(arguments[0])
+    elif action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    elif action == "grandchild":
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdin=subprocess.DEVNULL)
+        (folder / "grandchild").write_text(str(child.pid))
+    elif action == "disk_full":
+        with file_errors("writing a model of 123 bytes"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    else:
+        raise ValueError(action)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--parent", type=int)
+    arguments = parser.parse_args()
+    begin_run(arguments.parent)
+    run(arguments.folder, learn=learn)
+
+
+if __name__ == "__main__":
+    main()

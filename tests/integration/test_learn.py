@@ -1,0 +1,244 @@
+"""The whole job on a tiny encoder: files, evidence, honesty of the comparison, repetition; once with the real base."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from string import ascii_lowercase
+
+import numpy as np
+import pytest
+
+from storage.artifacts import ALLOWED, seal, verify
+from storage.errors import ArtifactError, ConfigurationError, TrainingFailed
+from storage.records import EvaluationReport, Split
+from storage.snapshots import SnapshotContent, SnapshotLabel
+from tests.fakes.lessons import WORDS, make_snapshot, one_torch_thread
+from tests.fakes.tiny_encoder import make_tiny_encoder
+from trainer.bases import PACKAGED, resolve
+from trainer.champion import read_evidence
+from trainer.learn import learn
+from trainer.model.encoder import Encoder
+from trainer.model.head import Head
+from trainer.protocol import JobSpec, Phase, Progress, from_json
+
+SPEC = JobSpec(job_id="j1", attempt=1, snapshot="a" * 64, base="tiny", recipe={"body_rate": 1e-3, "frozen_layers": 1})
+SNAPSHOT = make_snapshot()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _calm() -> None:
+    one_torch_thread()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_encoder(tmp_path_factory.mktemp("base") / "tiny", texts=WORDS.values())
+
+
+@pytest.fixture(scope="module")
+def version(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    staging = tmp_path_factory.mktemp("version") / "v1"
+    run(base, staging)
+    return staging
+
+
+def run(
+    base: Path,
+    staging: Path,
+    snapshot: SnapshotContent = SNAPSHOT,
+    champion: Path | None = None,
+    spec: JobSpec = SPEC,
+) -> list[Progress]:
+    reports: list[Progress] = []
+    learn(snapshot, base, champion, spec, staging, reports.append, "cpu")
+    return reports
+
+
+def report_of(directory: Path) -> EvaluationReport:
+    return from_json(EvaluationReport, (directory / "report.json").read_text())
+
+
+def train_ids(snapshot: SnapshotContent) -> set[int]:
+    return {row.id for row in snapshot.rows if row.split is Split.TRAIN}
+
+
+def test_the_staging_directory_becomes_an_artifact(base: Path, tmp_path: Path) -> None:
+    staging = tmp_path / "staging"
+    run(base, staging)
+    names = {path.name for path in staging.iterdir()}
+    optional = {"manifest.json", "tokenizer_config.json", "special_tokens_map.json"}
+    assert names == ALLOWED - optional
+    artifact = seal(staging, tmp_path / "artifacts", "version", (), {}, 0.0)
+    verify(tmp_path / "artifacts" / artifact)
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_what_is_served_answers_as_the_report_says(version: Path) -> None:
+    """Golden rows are answered by the candidate itself, through encoder.onnx and head.safetensors."""
+    encoder, head = Encoder.load(version), Head.load(version)
+    texts = {row.id: row.text for row in SNAPSHOT.rows}
+    golden = [outcome for outcome in report_of(version).outcomes if outcome.split is Split.GOLDEN]
+    answers = head.probabilities(encoder.encode_many([texts[o.example_id] for o in golden])).argmax(1)
+    assert [head.labels[best] for best in answers] == [outcome.candidate for outcome in golden]
+
+
+def test_it_learns(version: Path) -> None:
+    encoder, head = Encoder.load(version), Head.load(version)
+    fresh = make_snapshot(seed=99)
+    answers = head.logits(encoder.encode_many([row.text for row in fresh.rows])).argmax(1)
+    assert np.mean([head.labels[a] == row.label for a, row in zip(answers, fresh.rows, strict=True)]) > 0.85
+
+
+def test_every_golden_row_and_a_fifth_of_the_others_is_evidence(version: Path) -> None:
+    report = report_of(version)
+    golden = [outcome for outcome in report.outcomes if outcome.split is Split.GOLDEN]
+    train = [outcome for outcome in report.outcomes if outcome.split is Split.TRAIN]
+    assert {o.example_id for o in golden} == {row.id for row in SNAPSHOT.rows} - train_ids(SNAPSHOT)
+    assert len(train) == pytest.approx(0.2 * report.train_rows, abs=1)
+    assert (report.train_rows, report.golden_rows, report.champion) == (54, 6, "v0")
+    truth = {row.id: row.label for row in SNAPSHOT.rows}
+    assert all(outcome.label == truth[outcome.example_id] for outcome in report.outcomes)
+
+
+def test_the_shadow_has_not_seen_what_it_is_asked(base: Path, tmp_path: Path) -> None:
+    """With labels drawn at random only a leak could answer better than chance, one in three."""
+    chance = random.Random(0)
+    snapshot = make_snapshot(per_label=60)
+    rows = tuple(
+        replace(row, label=chance.choice(list(WORDS)[:3]), text="".join(chance.choices(ascii_lowercase, k=12)))
+        for row in snapshot.rows
+    )
+    spec = replace(SPEC, recipe={"least_steps": 300, "dropout": 0.0, "body_rate": 3e-3, "frozen_layers": 0})
+    run(base, tmp_path / "v", replace(snapshot, rows=rows), spec=spec)
+    measured = [o for o in report_of(tmp_path / "v").outcomes if o.split is Split.TRAIN]
+    assert np.mean([outcome.candidate == outcome.label for outcome in measured]) < 0.6
+    assert np.mean([outcome.champion == outcome.label for outcome in measured]) < 0.6
+
+
+def test_the_evidence_names_what_was_trained_on_and_the_twins_answers(version: Path) -> None:
+    evidence, report = read_evidence(version), report_of(version)
+    assert evidence.trained_on == train_ids(SNAPSHOT)
+    measured = {o.example_id: o.candidate for o in report.outcomes if o.split is Split.TRAIN}
+    assert evidence.out_of_fold == measured
+
+
+def test_no_text_of_anybody_is_in_the_artifact(version: Path) -> None:
+    texts = [row.text for row in SNAPSHOT.rows]
+    for name in ("README.md", "report.json", "evidence.json", "canary.json"):
+        content = (version / name).read_text()
+        assert not any(text in content for text in texts), name
+
+
+def test_the_same_job_gives_the_same_files(base: Path, version: Path, tmp_path: Path) -> None:
+    run(base, tmp_path / "again")
+    for path in version.iterdir():
+        if path.name != "report.json":  # holds wall times
+            assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+    assert report_of(tmp_path / "again").outcomes == report_of(version).outcomes
+
+
+def test_progress_passes_every_phase_and_never_falls_back(base: Path, tmp_path: Path) -> None:
+    reports = run(base, tmp_path / "staging")
+    phases = list(dict.fromkeys(report.phase for report in reports))
+    assert phases == [Phase.PREPARING, Phase.MEASURING, Phase.TRAINING, Phase.EXPORTING, Phase.EVALUATING]
+    fractions = [report.fraction for report in reports]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    last = [report for report in reports if report.phase is Phase.TRAINING][-1]
+    assert last.step == last.steps == 60
+    assert last.loss is not None
+
+
+class TestAgainstAChampion:
+    def test_its_rows_are_compared_by_its_stored_answers(self, base: Path, version: Path, tmp_path: Path) -> None:
+        newer = make_snapshot(seed=5, per_label=10, golden_every=0, first_id=1000)
+        grown = replace(SNAPSHOT, rows=(*SNAPSHOT.rows, *newer.rows))
+        spec = replace(SPEC, champion="c" * 64, champion_version="v1")
+        run(base, tmp_path / "v2", grown, version, spec)
+        report, stored = report_of(tmp_path / "v2"), read_evidence(version)
+        assert report.champion == "v1"
+        old = [o for o in report.outcomes if o.split is Split.TRAIN and o.example_id in stored.trained_on]
+        assert all(outcome.champion == stored.out_of_fold[outcome.example_id] for outcome in old)
+        assert any(outcome.example_id >= 1000 for outcome in report.outcomes)
+        assert {o.example_id for o in report.outcomes if o.split is Split.GOLDEN} == {
+            row.id for row in SNAPSHOT.rows if row.split is Split.GOLDEN
+        }
+
+    def test_rows_it_has_learned_without_evidence_are_left_out(self, base: Path, version: Path, tmp_path: Path) -> None:
+        run(base, tmp_path / "v2", SNAPSHOT, version)
+        measured = {o.example_id for o in report_of(tmp_path / "v2").outcomes if o.split is Split.TRAIN}
+        assert measured
+        assert measured <= set(read_evidence(version).out_of_fold)
+
+    def test_going_on_from_it_measures_on_newer_rows_alone(self, base: Path, version: Path, tmp_path: Path) -> None:
+        newer = make_snapshot(seed=5, per_label=10, golden_every=0, first_id=1000)
+        grown = replace(SNAPSHOT, rows=(*SNAPSHOT.rows, *newer.rows))
+        spec = replace(SPEC, recipe=SPEC.recipe | {"continue_from": 1, "least_newer": 1})
+        run(base, tmp_path / "v2", grown, version, spec)
+        measured = [o for o in report_of(tmp_path / "v2").outcomes if o.split is Split.TRAIN]
+        assert measured
+        assert all(outcome.example_id >= 1000 for outcome in measured)
+        assert read_evidence(tmp_path / "v2").trained_on == train_ids(grown)
+
+    def test_a_new_label_is_learned(self, base: Path, version: Path, tmp_path: Path) -> None:
+        grown = make_snapshot(labels=4, seed=3, first_id=1000)
+        run(base, tmp_path / "v2", grown, version)
+        report = report_of(tmp_path / "v2")
+        account = next(row for row in report.labels if row.label == "account")
+        assert account.rows > 0
+        assert account.recall > 0.5
+
+    def test_one_without_evidence_is_refused(self, base: Path, version: Path, tmp_path: Path) -> None:
+        for path in version.iterdir():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+        (tmp_path / "evidence.json").write_text("[]")
+        with pytest.raises(ArtifactError, match="evidence"):
+            run(base, tmp_path / "v2", SNAPSHOT, tmp_path)
+
+
+class TestOddSnapshots:
+    def test_one_label_is_refused_in_one_sentence(self, base: Path, tmp_path: Path) -> None:
+        with pytest.raises(TrainingFailed, match="at least 2"):
+            run(base, tmp_path / "v", make_snapshot(labels=1))
+
+    def test_equal_texts_everywhere_still_end_in_a_model(self, base: Path, tmp_path: Path) -> None:
+        rows = tuple(replace(row, text="the same") for row in SNAPSHOT.rows)
+        run(base, tmp_path / "v", replace(SNAPSHOT, rows=rows))
+        assert np.isfinite(Head.load(tmp_path / "v").weight).all()
+
+    def test_no_golden_rows_at_all(self, base: Path, tmp_path: Path) -> None:
+        run(base, tmp_path / "v", make_snapshot(golden_every=0))
+        assert report_of(tmp_path / "v").golden_rows == 0
+
+    def test_two_hundred_labels_of_which_most_have_no_text(self, base: Path, tmp_path: Path) -> None:
+        more = tuple(SnapshotLabel(100 + number, f"label number {number}", "") for number in range(197))
+        run(base, tmp_path / "v", replace(SNAPSHOT, labels=SNAPSHOT.labels + more))
+        assert len(Head.load(tmp_path / "v").labels) == 200
+
+    def test_the_smallest_that_can_be_trained(self, base: Path, tmp_path: Path) -> None:
+        run(base, tmp_path / "v", make_snapshot(labels=2, per_label=4, golden_every=0))
+        assert len(report_of(tmp_path / "v").outcomes) == 2
+
+    def test_a_device_that_is_not_there_is_one_sentence(self, base: Path, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match="tpu"):
+            learn(SNAPSHOT, base, None, SPEC, tmp_path / "v", lambda report: None, "tpu")
+
+
+@pytest.mark.slow
+def test_the_real_base_learns_a_small_lesson(tmp_path: Path) -> None:
+    """MiniLM on 54 texts: the default recipe, the packaged weights, int8 as served."""
+    spec = JobSpec(job_id="real", attempt=1, snapshot="b" * 64, base=PACKAGED)
+    run(resolve(PACKAGED), tmp_path / "v1", spec=spec)
+    encoder, head = Encoder.load(tmp_path / "v1"), Head.load(tmp_path / "v1")
+    asked = {
+        "it froze again after the update": "bug",
+        "please return what I paid": "refund",
+        "fantastic, I really enjoy using this": "praise",
+    }
+    answers = head.probabilities(encoder.encode_many(list(asked)))
+    assert [head.labels[best] for best in answers.argmax(1)] == list(asked.values())
+    canary = json.loads((tmp_path / "v1" / "canary.json").read_text())
+    assert len(canary["vectors"][0]) == encoder.dimensions == 384

@@ -1,0 +1,428 @@
+"""The trainer as its bot meets it: a real server on loopback, real child processes, pretended trainings."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from storage.errors import ConfigurationError, Conflict, InvalidInput, NotFound
+from tests.fakes.trainer_bench import KEY, Bench, bench, gone, is_alive, is_own_group, told_to_process
+from trainer.client import TrainerClient
+from trainer.protocol import RunState
+from trainer.server import require_key
+from trainer.signing import EMPTY, sign_request
+from trainer.store import Store
+
+
+@pytest.fixture
+async def trainer(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with bench(tmp_path) as made:
+        yield made
+
+
+async def ask(
+    trainer: Bench, method: str, path: str, body: bytes = b"", *, headers: dict[str, str] | None = None, key: str = KEY
+) -> tuple[int, str]:
+    """A request as written, signed unless `headers` are given; status and sentence."""
+    signed = sign_request(key, method, path, hashlib.sha256(body).hexdigest()) if headers is None else headers
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        session.request(method, URL(trainer.url + path, encoded=True), data=body or None, headers=signed) as response,
+    ):
+        return response.status, json.loads(await response.read() or b"{}").get("error", "")
+
+
+# Jobs
+
+
+async def test_job_runs_to_an_artifact_with_its_events(trainer: Bench) -> None:
+    await trainer.submit()
+    status = await trainer.outcome()
+    assert status.state is RunState.SUCCEEDED
+    assert [event.seq for event in status.events] == [1, 2, 3, 4]
+    assert [event.fraction for event in status.events] == [0.0, 0.2, 0.5, 0.9]
+    folder = await trainer.client.fetch_artifact(status.artifact or "", trainer.folder / "models")
+    assert json.loads((folder / "README.md").read_text())["rows"] == ["the app crashes", "thank you"]
+
+
+async def test_submitting_twice_is_one_run(trainer: Bench) -> None:
+    spec = trainer.spec([["sleep", 0.3]])
+    await trainer.client.put_snapshot(trainer.snapshot())
+    await asyncio.gather(*(trainer.client.submit(spec) for _ in range(5)))
+    await trainer.outcome()
+    assert (await trainer.client.submit(spec)).state is RunState.SUCCEEDED  # also when it is over
+    assert len((await trainer.outcome()).events) == 1
+    assert list(trainer.store.job_folders(spec.job_id)) == [1]
+
+
+async def test_higher_attempt_ends_the_lower_and_a_lower_one_is_refused(trainer: Bench) -> None:
+    await trainer.submit([["sleep", 60]])
+    pid = await trainer.started()
+    second = await trainer.submit([["event", 0.5]], attempt=2)
+    assert not is_alive(pid)
+    assert (await trainer.outcome()).attempt == 2
+    with pytest.raises(Conflict, match="attempt 2 has begun"):
+        await trainer.client.submit(trainer.spec([["sleep", 60]]))
+    with pytest.raises(Conflict, match="other content"):
+        await trainer.client.submit(trainer.spec([["sleep", 1]], attempt=second.attempt))
+
+
+async def test_jobs_run_one_after_the_other_in_order(trainer: Bench) -> None:
+    await trainer.submit([["sleep", 0.5]], job="a" * 8)
+    await trainer.submit([["sleep", 0.1]], job="b" * 8)
+    await trainer.started("a" * 8)
+    health = await trainer.client.health()
+    assert (health.jobs_running, health.jobs_waiting) == (1, 1)
+    await trainer.outcome("b" * 8)
+    assert (await trainer.client.poll("a" * 8, wait=0)).state is RunState.SUCCEEDED
+
+
+async def test_poll_answers_at_once_on_a_new_event(trainer: Bench) -> None:
+    await trainer.submit([["sleep", 1.0], ["event", 0.5], ["sleep", 60]])
+    await trainer.started()
+    began = time.monotonic()
+    status = await trainer.client.poll("a" * 8, after=1, wait=30)
+    assert [event.seq for event in status.events] == [2]
+    assert time.monotonic() - began < 5
+    began = time.monotonic()
+    assert len((await trainer.client.poll("a" * 8, after=0, wait=30)).events) == 2
+    assert time.monotonic() - began < 0.5  # it was there already
+
+
+async def test_poll_without_news_answers_after_the_wait(trainer: Bench) -> None:
+    await trainer.submit([["sleep", 60]])
+    await trainer.started()
+    began = time.monotonic()
+    status = await trainer.client.poll("a" * 8, after=1, wait=0.7)
+    assert (status.events, status.state) == ((), RunState.RUNNING)
+    assert 0.6 < time.monotonic() - began < 3
+
+
+async def test_reconnecting_readers_miss_and_double_no_event(trainer: Bench) -> None:
+    script = [step for i in range(1, 60) for step in (["event", i / 100], ["sleep", 0.01])]
+    await trainer.submit(script)
+    seen: list[int] = []
+    while True:
+        # Most of these connections are cut before or while the answer comes.
+        try:
+            async with asyncio.timeout(0.03):
+                status = await trainer.client.poll("a" * 8, after=seen[-1] if seen else 0, wait=5)
+        except TimeoutError:
+            continue
+        seen += [event.seq for event in status.events]
+        assert seen == list(range(1, len(seen) + 1))
+        if status.state is RunState.SUCCEEDED and not status.events:
+            break
+    assert len(seen) == 60
+
+
+async def test_cancel_is_idempotent_and_ends_the_process(trainer: Bench) -> None:
+    await trainer.submit([["deaf"], ["grandchild"], ["sleep", 60]])
+    pid = await trainer.started()
+    assert is_own_group(pid)
+    while not trainer.run_file("grandchild").exists():
+        await asyncio.sleep(0.05)
+    await asyncio.gather(trainer.client.cancel("a" * 8), trainer.client.cancel("a" * 8))
+    assert not is_alive(pid)
+    assert await gone(int(trainer.run_file("grandchild").read_text()), 2)
+    await trainer.client.cancel("a" * 8)
+    await trainer.client.cancel("f" * 8)
+    assert (await trainer.outcome()).state is RunState.CANCELLED
+
+
+async def test_waiting_job_can_be_cancelled(trainer: Bench) -> None:
+    await trainer.submit([["sleep", 60]], job="a" * 8)
+    await trainer.submit(job="b" * 8)
+    await trainer.client.cancel("b" * 8)
+    assert (await trainer.client.poll("b" * 8, wait=0)).state is RunState.CANCELLED
+    assert not trainer.run_file("pid", "b" * 8).exists()
+
+
+async def test_cancelling_a_finished_job_changes_nothing(trainer: Bench) -> None:
+    await trainer.submit()
+    await trainer.outcome()
+    await trainer.client.cancel("a" * 8)
+    assert (await trainer.outcome()).state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("step", "retryable", "sentence"),
+    [
+        (["kill"], True, "killed by SIGKILL"),
+        (["exit", 3], True, "exit code 3"),
+        (["disk_full"], True, "no room for writing a model of 123 bytes"),
+        (["crash"], True, "unexpected RuntimeError"),
+        (["fail", "3 texts are too few; label 5 more."], False, "3 texts are too few; label 5 more."),
+    ],
+    ids=["killed", "exit", "disk full", "crash", "too few"],
+)
+async def test_failure_says_whether_another_attempt_may_help(
+    trainer: Bench, step: list[Any], retryable: bool, sentence: str
+) -> None:
+    await trainer.submit([["event", 0.1], step])
+    status = await trainer.outcome()
+    assert status.state is RunState.FAILED
+    assert status.retryable is retryable
+    assert sentence in (status.error or "")
+    assert len(status.events) == 2  # what it had said before is kept
+
+
+async def test_failed_job_does_not_hold_up_the_next(trainer: Bench) -> None:
+    await trainer.submit([["kill"]], job="a" * 8)
+    await trainer.submit(job="b" * 8)
+    assert (await trainer.outcome("b" * 8)).state is RunState.SUCCEEDED
+
+
+async def test_hung_job_is_ended(tmp_path: Path) -> None:
+    async with bench(tmp_path, stall_limit=1.5) as trainer:
+        await trainer.submit([["sleep", 60]])
+        status = await trainer.outcome()
+    assert (status.state, status.retryable) == (RunState.FAILED, True)
+    assert "no progress" in (status.error or "")
+
+
+async def test_job_without_its_snapshot_or_champion_is_refused(trainer: Bench) -> None:
+    spec = trainer.spec()
+    with pytest.raises(Conflict, match="snapshot"):
+        await trainer.client.submit(spec)
+    await trainer.client.put_snapshot(trainer.snapshot())
+    with pytest.raises(Conflict, match="model eeeeeeee"):
+        await trainer.client.submit(type(spec)(spec.job_id, 1, spec.snapshot, spec.base, champion="e" * 64))
+    with pytest.raises(NotFound):
+        await trainer.client.poll(spec.job_id)
+
+
+async def test_damaged_snapshot_counts_as_missing_and_is_replaced(trainer: Bench) -> None:
+    path = trainer.snapshot()
+    await trainer.client.put_snapshot(path)
+    stored = trainer.store.snapshots / path.name
+    stored.write_bytes(stored.read_bytes().replace(b"app", b"apq"))
+    with pytest.raises(Conflict, match="snapshot"):
+        await trainer.client.submit(trainer.spec())
+    await trainer.submit()
+    assert (await trainer.outcome()).state is RunState.SUCCEEDED
+
+
+# Restart
+
+
+async def test_restart_keeps_finished_jobs_and_reports_the_running_one(tmp_path: Path) -> None:
+    async with TrainerClient(None, KEY) as onlooker, bench(tmp_path) as first:
+        onlooker.url = first.url
+        await first.submit(job="a" * 8)
+        done = await first.outcome("a" * 8)
+        await first.submit([["event", 0.4], ["sleep", 60]], job="b" * 8)
+        pid = await first.started("b" * 8)
+        await first.submit(job="c" * 8)
+        polling = asyncio.create_task(onlooker.poll("b" * 8, after=2, wait=60))
+        await asyncio.sleep(0.3)
+        began = time.monotonic()
+    assert (await polling).state is RunState.FAILED
+    assert time.monotonic() - began < 8  # nobody who waits holds up the end
+    assert not is_alive(pid)
+    async with bench(tmp_path) as second:
+        assert await second.outcome("a" * 8) == done
+        await second.client.fetch_artifact(done.artifact or "", tmp_path / "models")
+        for job in ("b" * 8, "c" * 8):
+            status = await second.outcome(job)
+            assert (status.state, status.retryable) == (RunState.FAILED, True)
+        again = await second.submit([["event", 0.4]], job="b" * 8, attempt=2)
+        assert (await second.outcome(again.job_id)).state is RunState.SUCCEEDED
+
+
+async def test_second_trainer_on_the_same_folder_is_refused(trainer: Bench) -> None:
+    with pytest.raises(ConfigurationError, match="Another trainer"):
+        async with Store(trainer.store.root).opened(patience=0.2):
+            pass
+
+
+async def test_only_the_newest_artifacts_are_kept(trainer: Bench) -> None:
+    for number, name in enumerate("abc"):
+        folder = trainer.store.artifacts / (name * 64)
+        folder.mkdir()
+        os.utime(folder, (number, number))
+    trainer.store.prune(keep=2)
+    assert sorted(path.name[0] for path in trainer.store.artifacts.iterdir()) == ["b", "c"]
+
+
+# Strangers
+
+
+async def test_secrets_are_in_no_childs_arguments_or_environment(
+    trainer: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISCORD_TOKEN", "PUPIL_API_KEY", "HF_TOKEN", "SOMETHING_NEW"):
+        monkeypatch.setenv(name, "planted-secret")
+    await trainer.submit([["sleep", 60]])
+    told = told_to_process(await trainer.started())
+    assert b"planted-secret" not in told
+    assert KEY.encode() not in told
+    assert b"PATH=" in told
+
+
+async def test_job_runs_at_low_priority(trainer: Bench) -> None:
+    await trainer.submit([["sleep", 60]])
+    pid = await trainer.started()
+    assert os.getpriority(os.PRIO_PROCESS, pid) >= min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+    assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) >= 500
+
+
+async def test_request_that_is_not_ours_is_refused(trainer: Bench) -> None:
+    path = "/v1/health"
+    good = sign_request(KEY, "GET", path)
+    assert (await ask(trainer, "GET", path, headers=good))[0] == 200
+    refused = {
+        "unsigned": {},
+        "wrong key": sign_request("x" * 32, "GET", path),
+        "replayed": good,
+        "old": sign_request(KEY, "GET", path, now=time.time() - 301),
+        "other path": sign_request(KEY, "GET", "/v1/jobs/aaaaaaaa"),
+        "other method": sign_request(KEY, "DELETE", path),
+        "not ASCII": good | {"Pupil-Signature": "é" * 64},
+    }
+    for name, headers in refused.items():
+        status, sentence = await ask(trainer, "GET", path, headers=headers)
+        assert (status, bool(sentence)) == (401, True), name
+    assert (await ask(trainer, "GET", "/v1/nothing", headers={}))[0] == 401  # a stranger learns no routes
+
+
+async def test_body_must_be_the_signed_one(trainer: Bench) -> None:
+    headers = sign_request(KEY, "PUT", "/v1/jobs/aaaaaaaa", hashlib.sha256(b"{}").hexdigest())
+    status, sentence = await ask(trainer, "PUT", "/v1/jobs/aaaaaaaa", b"[]", headers=headers)
+    assert (status, "damaged" in sentence) == (400, True)
+
+
+def stream(port: int, head: str, limit: int) -> tuple[bytes, int]:
+    """Send a request head and then zeros until the server hangs up; its answer and how many bytes it took."""
+    sent, answer, piece = 0, b"", bytes(1 << 16)
+    if "chunked" in head:
+        piece = b"10000\r\n" + piece + b"\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(head.encode())
+        try:
+            while sent < limit:
+                connection.sendall(piece)
+                sent += len(piece)
+        except OSError:
+            pass
+        try:
+            while data := connection.recv(1 << 16):
+                answer += data
+        except OSError:
+            pass
+    return answer, sent
+
+
+@pytest.mark.parametrize(
+    ("signed", "length", "expected"),
+    [
+        (False, "Content-Length: 5000000000", b"401"),
+        (True, "Content-Length: 5000000000", b"413"),
+        (False, "Transfer-Encoding: chunked", b"401"),
+        (True, "Transfer-Encoding: chunked", b"411"),
+        (True, "Content-Length: 5000000000\r\nContent-Encoding: gzip", b"415"),
+    ],
+)
+async def test_endless_body_is_refused_cheaply(trainer: Bench, signed: bool, length: str, expected: bytes) -> None:
+    path = f"/v1/snapshots/{EMPTY}"
+    headers = sign_request(KEY if signed else "x" * 32, "PUT", path)
+    head = f"PUT {path} HTTP/1.1\r\nHost: x\r\n{length}\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.monotonic()
+    answer, _ = await asyncio.to_thread(stream, int(trainer.url.rpartition(":")[2]), head + "\r\n", 5_000_000_000)
+    assert answer.split(b" ", 2)[1:2] in ([expected], [])  # a reset may overtake the answer, but nothing else may come
+    assert time.monotonic() - began < 8
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+    assert (await trainer.client.health()).jobs_running == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("PUT", "/v1/jobs/aaaaaaaa", b"[" * 60_000, 400),
+        ("PUT", "/v1/jobs/aaaaaaaa", b'{"a":' * 10_000, 400),
+        ("PUT", "/v1/jobs/aaaaaaaa", b"x" * 70_000, 413),
+        ("PUT", "/v1/jobs/aaaaaaaa", b"", 400),
+        ("GET", "/v1/jobs/..%2f..%2fkey", b"", 400),
+        ("GET", "/v1/jobs/aaaaaaaa?after=x", b"", 400),
+        ("GET", "/v1/jobs/aaaaaaaa?wait=nan", b"", 400),
+        ("GET", "/v1/jobs/aaaaaaaa?after=-1", b"", 400),
+        ("GET", "/v1/jobs/aaaaaaaa", b"", 404),
+        ("GET", f"/v1/artifacts/{'a' * 64}/..%2f..%2flock", b"", 400),
+        ("GET", f"/v1/artifacts/..%2f{'a' * 64}/manifest.json", b"", 400),
+        ("GET", f"/v1/artifacts/{'a' * 64}/pytorch_model.bin", b"", 400),
+        ("GET", f"/v1/artifacts/{'a' * 64}/manifest.json", b"", 404),
+        ("GET", f"/v1/artifacts/{'A' * 64}", b"", 400),
+        ("PUT", f"/v1/artifacts/{'a' * 64}/..%2fx", b"x", 400),
+        ("PUT", "/v1/snapshots/..%2f..%2fx", b"x", 400),
+        ("PUT", f"/v1/snapshots/{'a' * 64}", b"x", 400),
+        ("GET", "/v1/bases/%00", b"", 400),
+        ("GET", "/v1/nothing", b"", 404),
+        ("POST", "/v1/health", b"", 405),
+    ],
+)
+async def test_malformed_request_is_refused_in_one_sentence(
+    trainer: Bench, method: str, path: str, body: bytes, expected: int
+) -> None:
+    before = sorted(path for path in trainer.folder.rglob("*"))
+    status, sentence = await ask(trainer, method, path, body)
+    assert status == expected
+    assert sentence.endswith(".")
+    assert "Traceback" not in sentence
+    assert sorted(path for path in trainer.folder.rglob("*")) == before  # nothing was left behind
+
+
+async def test_spec_of_another_job_is_refused(trainer: Bench) -> None:
+    from trainer.protocol import to_json
+
+    status, sentence = await ask(trainer, "PUT", "/v1/jobs/bbbbbbbb", to_json(trainer.spec()).encode())
+    assert (status, "differ" in sentence) == (400, True)
+    with pytest.raises(InvalidInput, match="attempt"):
+        await trainer.client.submit(trainer.spec(attempt=0))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.4", "::", "gpu.example"])
+def test_public_address_without_a_key_is_refused(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="there is no key"):
+        require_key(host, key_given=False)
+    require_key(host, key_given=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_loopback_needs_no_key_of_the_operators(host: str) -> None:
+    require_key(host, key_given=False)
+
+
+async def test_port_in_use_is_told_in_one_sentence(tmp_path: Path) -> None:
+    from tests.fakes.fake_job import COMMAND
+    from trainer.executors.subprocess import SubprocessExecutor
+    from trainer.server import serving
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"port {port}"):
+            async with serving(Store(tmp_path), SubprocessExecutor(COMMAND), [KEY], port=port):
+                pass
+
+
+async def test_sigstopped_job_can_still_be_cancelled(trainer: Bench) -> None:
+    await trainer.submit([["sleep", 60]])
+    pid = await trainer.started()
+    os.kill(pid, signal.SIGSTOP)
+    await trainer.client.cancel("a" * 8)
+    assert not is_alive(pid)

@@ -1,0 +1,116 @@
+"""Exports: the graph that serves is the network that was trained, or it does not count."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import transformers
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from storage.errors import ArtifactError
+from tests.fakes.lessons import one_torch_thread
+from tests.fakes.tiny_encoder import make_tiny_encoder
+from trainer import graph
+from trainer.export import CANARY_TEXTS, export_encoder
+from trainer.model.encoder import Encoder
+from trainer.network import Network
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _calm() -> None:
+    one_torch_thread()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_encoder(tmp_path_factory.mktemp("export") / "tiny")
+
+
+def cosines(encoder: Encoder, directory: Path) -> NDArray[np.float32]:
+    return (encoder.encode_many(CANARY_TEXTS) * Network(directory).embed(CANARY_TEXTS)).sum(1)
+
+
+def test_fp32_is_the_network_to_the_last_digits(source: Path, tmp_path: Path) -> None:
+    assert cosines(export_encoder(source, tmp_path, precision="fp32"), source).min() > 1 - 1e-5
+
+
+def test_int8_is_close_to_the_network(source: Path, tmp_path: Path) -> None:
+    assert cosines(export_encoder(source, tmp_path, precision="int8"), source).min() > 0.99
+
+
+def test_pooling_by_the_first_token_is_kept(source: Path, tmp_path: Path) -> None:
+    directory = make_tiny_encoder(tmp_path / "cls")
+    (directory / "1_Pooling").mkdir()
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    by_first = export_encoder(directory, directory, precision="fp32")
+    by_mean = export_encoder(source, tmp_path / "mean", precision="fp32")
+    assert cosines(by_first, directory).min() > 1 - 1e-5
+    assert not np.allclose(by_first.encode("the app crashes"), by_mean.encode("the app crashes"), atol=1e-2)
+
+
+def test_the_canary_is_what_the_exported_encoder_says_and_holds_our_texts_only(source: Path, tmp_path: Path) -> None:
+    encoder = export_encoder(source, tmp_path)
+    canary = json.loads((tmp_path / "canary.json").read_text())
+    assert tuple(canary["texts"]) == CANARY_TEXTS
+    assert np.allclose(np.array(canary["vectors"]), encoder.encode_many(CANARY_TEXTS), atol=1e-6)
+
+
+def test_the_same_weights_give_the_same_bytes(source: Path, tmp_path: Path) -> None:
+    first, second = (export_encoder(source, tmp_path / name) for name in ("a", "b"))
+    assert first.digest == second.digest
+
+
+def test_an_export_that_differs_from_its_network_does_not_count(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(config: dict, weights: dict, pooling: str, *, int8: bool) -> bytes:
+        broken = dict(weights) | {
+            "encoder.layer.0.output.dense.weight": -40 * weights["encoder.layer.0.output.dense.weight"]
+        }
+        return graph.write_graph(config, broken, pooling, int8=int8)
+
+    monkeypatch.setattr("trainer.export.write_graph", wrong)
+    with pytest.raises(ArtifactError, match="differs from its network"):
+        export_encoder(source, tmp_path)
+
+
+def test_a_missing_weight_is_named(tmp_path: Path) -> None:
+    directory = make_tiny_encoder(tmp_path / "tiny")
+    weights = load_file(directory / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, directory / "model.safetensors")
+    with pytest.raises(ArtifactError, match=r"encoder\.layer\.1\.output\.dense\.weight"):
+        export_encoder(directory, directory)
+
+
+def test_roberta_counts_its_positions_from_the_padding_id(source: Path, tmp_path: Path) -> None:
+    config = transformers.RobertaConfig(**_small(source), pad_token_id=0)
+    transformers.RobertaModel(config).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_bytes((source / "tokenizer.json").read_bytes())
+    assert cosines(export_encoder(tmp_path, tmp_path, precision="fp32"), tmp_path).min() > 1 - 1e-5
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_another_family_goes_through_torchs_exporter(source: Path, tmp_path: Path) -> None:
+    config = transformers.ElectraConfig(**_small(source), embedding_size=32, pad_token_id=0)
+    transformers.ElectraModel(config).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_bytes((source / "tokenizer.json").read_bytes())
+    for precision in ("fp32", "int8"):
+        assert cosines(export_encoder(tmp_path, tmp_path, precision=precision), tmp_path).min() > 0.99
+
+
+def _small(source: Path) -> dict[str, Any]:
+    words = json.loads((source / "config.json").read_text())["vocab_size"]
+    return {
+        "vocab_size": words,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 128,
+    }

@@ -1,0 +1,214 @@
+"""The head: what labels teach it, how sure it is, and what its file refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from sklearn.linear_model import LogisticRegression
+
+from storage.errors import ArtifactError
+from trainer.model.calibration import calibrate
+from trainer.model.head import Head, fit_head, label_text
+from trainer.model.logistic import fit_logistic, log_softmax, one_hot
+
+Floats = NDArray[np.float32]
+
+
+def unit(values: NDArray[np.float64]) -> Floats:
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+
+
+def task(classes: int, rows: int, noise: float = 0.8, seed: int = 0) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Label vectors, row vectors and targets of a made-up task of 32 dimensions."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(classes, 32))
+    targets = np.arange(rows) % classes
+    names = unit(centres + 0.5 * rng.normal(size=centres.shape))
+    return names, unit(centres[targets] + noise * rng.normal(size=(rows, 32))), targets
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "text"),
+    [
+        ("refund_request", "", "refund request"),
+        ("refundRequest", "", "refund request"),
+        ("top-up/failed", "", "top up failed"),
+        ("bug", " something is broken ", "bug: something is broken"),
+    ],
+)
+def test_a_label_is_read_as_words(name: str, description: str, text: str) -> None:
+    assert label_text(name, description) == text
+
+
+def test_the_regression_reaches_scikit_learns_optimum() -> None:
+    _, vectors, targets = task(5, 120, noise=2.0)
+    weight, bias = fit_logistic(vectors, one_hot(targets, 5))
+    theirs = LogisticRegression(C=10, max_iter=500, tol=1e-6).fit(vectors, targets)
+    ours = np.exp(log_softmax(vectors @ weight.T + bias))
+    assert np.abs(ours - theirs.predict_proba(vectors)).max() < 5e-3
+
+
+def test_names_alone_already_answer() -> None:
+    names, vectors, targets = task(6, 60)
+    fit = fit_head([f"l{i}" for i in range(6)], names, np.zeros((0, 32), np.float32), [])
+    assert fit.out_of_fold.shape == (0, 6)
+    assert (fit.head.logits(vectors).argmax(1) == targets).mean() > 0.8
+
+
+def test_rows_overrule_misleading_names() -> None:
+    names, vectors, targets = task(4, 120)
+    fit = fit_head(list("abcd"), np.roll(names, 1, axis=0), vectors, targets)
+    assert (fit.out_of_fold.argmax(1) == targets).mean() > 0.8
+    assert (fit.head.logits(vectors).argmax(1) == targets).mean() > 0.9
+
+
+def test_out_of_fold_answers_have_not_seen_their_row() -> None:
+    """With labels drawn at random there is nothing to learn; a leak would show as a high accuracy."""
+    rng = np.random.default_rng(1)
+    names, vectors, _ = task(4, 200)
+    targets = rng.integers(0, 4, 200)
+    fit = fit_head(list("abcd"), names, vectors, targets)
+    assert (fit.head.logits(vectors).argmax(1) == targets).mean() > 0.4
+    assert (fit.out_of_fold.argmax(1) == targets).mean() < 0.36
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3])
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_any_small_number_of_rows_and_labels_works(classes: int, rows: int) -> None:
+    names, vectors, targets = task(classes, rows)
+    fit = fit_head([f"l{i}" for i in range(classes)], names, vectors, targets)
+    probabilities = fit.head.probabilities(names)
+    assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
+    assert 0 <= fit.head.abstain_below <= 0.6
+
+
+def test_a_class_without_rows_is_found_by_its_name() -> None:
+    names, vectors, targets = task(5, 100)
+    seen = targets != 4
+    fit = fit_head(list("abcde"), names, vectors[seen], targets[seen])
+    assert (fit.head.logits(vectors[~seen]).argmax(1) == 4).mean() > 0.7
+
+
+def test_equal_texts_with_contradicting_labels_do_not_break_the_fit() -> None:
+    names, vectors, _ = task(2, 20)
+    fit = fit_head(list("ab"), names, np.repeat(vectors[:1], 20, axis=0), np.arange(20) % 2)
+    assert np.isfinite(fit.head.weight).all()
+    assert fit.head.probabilities(vectors[:1]).max() < 0.75
+
+
+def test_a_fit_is_the_same_every_time() -> None:
+    names, vectors, targets = task(3, 50)
+    first, second = (fit_head(list("abc"), names, vectors, targets, seed=7) for _ in range(2))
+    assert np.array_equal(first.head.weight, second.head.weight)
+    assert np.array_equal(first.out_of_fold, second.out_of_fold)
+
+
+class TestCorrection:
+    def prior(self) -> tuple[Head, Floats, Floats, NDArray[np.int64]]:
+        names, vectors, targets = task(4, 80)
+        return fit_head(list("abcd"), names, vectors, targets).head, names, vectors, targets
+
+    def test_without_newer_information_the_answers_stay(self) -> None:
+        head, names, vectors, targets = self.prior()
+        right = head.logits(vectors).argmax(1) == targets
+        fit = fit_head(list("abcd"), names, vectors[right], targets[right], prior=head)
+        assert np.allclose(fit.head.logits(vectors), head.logits(vectors), atol=1e-4)
+        assert (fit.head.temperature, fit.head.abstain_below) == (head.temperature, head.abstain_below)
+
+    def test_a_contradicting_label_changes_its_answer_and_few_others(self) -> None:
+        head, names, vectors, targets = self.prior()
+        newer = targets.copy()
+        newer[0] = (targets[0] + 1) % 4
+        fit = fit_head(list("abcd"), names, vectors, newer, prior=head)
+        before, after = head.logits(vectors).argmax(1), fit.head.logits(vectors).argmax(1)
+        assert after[0] == newer[0]
+        assert (before[1:] != after[1:]).mean() < 0.1
+
+    def test_its_own_label_does_not_help_a_row_out_of_fold(self) -> None:
+        head, names, vectors, targets = self.prior()
+        newer = targets.copy()
+        newer[0] = (targets[0] + 1) % 4
+        fit = fit_head(list("abcd"), names, vectors, newer, prior=head)
+        assert fit.out_of_fold[0].argmax() == targets[0]
+
+    def test_reordered_labels_keep_their_answers(self) -> None:
+        head, names, vectors, _ = self.prior()
+        fit = fit_head(list("dcba"), names[::-1], vectors[:0], [], prior=head)
+        assert np.allclose(fit.head.logits(vectors), head.logits(vectors)[:, ::-1], atol=1e-4)
+
+    def test_a_new_label_answers_from_its_first_rows(self) -> None:
+        names, vectors, targets = task(5, 100)
+        old = targets < 4
+        head = fit_head(list("abcd"), names[:4], vectors[old], targets[old]).head
+        shown = old | (np.arange(100) < 20)
+        fit = fit_head(list("abcde"), names, vectors[shown], targets[shown], prior=head)
+        answers = fit.head.logits(vectors).argmax(1)
+        assert (answers[~shown] == 4).mean() > 0.7
+        assert (answers[old] == targets[old]).mean() > 0.9
+
+
+class TestCalibration:
+    def test_an_underconfident_model_is_sharpened_and_an_overconfident_one_softened(self) -> None:
+        rng = np.random.default_rng(0)
+        logits = rng.normal(size=(4000, 5)).astype(np.float32) * np.float32(2)
+        chances = np.exp(log_softmax(logits))
+        targets = np.array([rng.choice(5, p=row / row.sum()) for row in chances.astype(np.float64)])
+        assert calibrate(logits, targets)[0] == pytest.approx(1.0, abs=0.06)
+        assert calibrate(logits / np.float32(4), targets)[0] == pytest.approx(0.25, abs=0.03)
+        assert calibrate(logits * np.float32(3), targets)[0] == pytest.approx(3.0, abs=0.3)
+
+    def test_few_rows_are_not_believed(self) -> None:
+        logits = np.array([[9.0, 0.0], [0.0, 9.0]], np.float32)
+        temperature, _ = calibrate(logits, np.array([0, 1]))
+        assert temperature == pytest.approx(0.8, abs=0.02)
+
+    def test_about_one_in_twenty_falls_below_the_threshold(self) -> None:
+        logits = np.random.default_rng(0).normal(size=(2000, 6)).astype(np.float32) * np.float32(3)
+        temperature, below = calibrate(logits, logits.argmax(1))
+        confidence = np.exp(log_softmax(logits / np.float32(temperature))).max(1)
+        assert 0.005 < (confidence < below).mean() < 0.08
+
+
+class TestFile:
+    head = Head(("bug", "größe"), np.eye(2, 3, dtype=np.float32), np.zeros(2, np.float32), 0.7, 0.3)
+
+    def test_it_comes_back_as_it_was(self, tmp_path: Path) -> None:
+        self.head.save(tmp_path)
+        again = Head.load(tmp_path)
+        assert again.labels == self.head.labels
+        assert (again.temperature, again.abstain_below) == (0.7, 0.3)
+        assert np.array_equal(again.weight, self.head.weight)
+
+    def test_the_same_head_is_the_same_bytes(self, tmp_path: Path) -> None:
+        contents = set()
+        for number in range(5):
+            (tmp_path / str(number)).mkdir()
+            self.head.save(tmp_path / str(number))
+            contents.add((tmp_path / str(number) / "head.safetensors").read_bytes())
+        assert len(contents) == 1
+
+    def test_a_number_that_is_not_finite_is_refused(self, tmp_path: Path) -> None:
+        Head(("a", "b"), np.full((2, 3), np.nan, np.float32), np.zeros(2, np.float32), 1.0, 0.0).save(tmp_path)
+        with pytest.raises(ArtifactError, match="not finite"):
+            Head.load(tmp_path)
+
+    def test_shapes_that_do_not_fit_the_labels_are_refused(self, tmp_path: Path) -> None:
+        Head(("a", "b", "c"), np.eye(2, 3, dtype=np.float32), np.zeros(2, np.float32), 1.0, 0.0).save(tmp_path)
+        with pytest.raises(ArtifactError, match="3 labels"):
+            Head.load(tmp_path)
+
+    def test_a_temperature_of_zero_is_refused(self, tmp_path: Path) -> None:
+        Head(("a", "b"), np.eye(2, 3, dtype=np.float32), np.zeros(2, np.float32), 0.0, 0.0).save(tmp_path)
+        with pytest.raises(ArtifactError, match="temperature"):
+            Head.load(tmp_path)
+
+    def test_a_missing_or_foreign_file_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ArtifactError, match="cannot be read"):
+            Head.load(tmp_path)
+        save_file({"weight": np.zeros((2, 3), np.float32)}, tmp_path / "head.safetensors")
+        with pytest.raises(ArtifactError, match="cannot be read"):
+            Head.load(tmp_path)

@@ -1,0 +1,122 @@
+"""The gate's rule as tables: who gets in, who does not, and what is said about it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.services.promotion import decide, paired
+from storage.records import EvaluationReport, PairedOutcome, PromotionPolicy, Split
+
+POLICY = PromotionPolicy()
+
+
+def rows(
+    count: int, champion: bool, candidate: bool, label: str = "bug", split: Split = Split.TRAIN
+) -> list[PairedOutcome]:
+    """`count` rows of one label on which the two were right or wrong."""
+    return [
+        PairedOutcome(number, label, split, label if champion else "other", label if candidate else "other")
+        for number in range(count)
+    ]
+
+
+def report(*parts: list[PairedOutcome]) -> EvaluationReport:
+    outcomes = tuple(row for part in parts for row in part)
+    share = max(1, len(outcomes))
+    return EvaluationReport(
+        outcomes=outcomes,
+        candidate_accuracy=sum(row.candidate == row.label for row in outcomes) / share,
+        champion_accuracy=sum(row.champion == row.label for row in outcomes) / share,
+        candidate_macro_f1=0.0,
+        champion_macro_f1=0.0,
+        labels=(),
+        confusion=(),
+        calibration_error=0.0,
+        champion="v3+2",
+        train_rows=0,
+        golden_rows=0,
+    )
+
+
+both_right = rows(80, True, True)
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "promoted"),
+    [
+        (0, 0, False),
+        (1, 0, False),
+        (2, 0, True),
+        (5, 4, False),
+        (6, 4, True),
+        (20, 16, True),
+        (40, 36, False),
+        (41, 36, True),
+    ],
+)
+def test_gain_must_exceed_noise(better: int, worse: int, promoted: bool) -> None:
+    """b - c >= max(2, half the square root of b + c); the losses are spread so that no label guard speaks."""
+    losses = [rows(1, True, False, label=f"label{number % 20}") for number in range(worse)]
+    spread = [rows(10, True, True, label=f"label{number}") for number in range(20)]
+    decision = decide(report(rows(better, False, True, label="gain"), *losses, *spread), POLICY, "v3+2")
+    assert decision.promote is promoted
+    assert (decision.better, decision.worse) == (better, worse)
+
+
+def test_a_label_that_pays_keeps_the_champion_and_is_named() -> None:
+    decision = decide(report(both_right, rows(20, False, True), rows(3, True, False, label="refund")), POLICY, "v3+2")
+    assert not decision.promote
+    assert "loses 3 of 3 texts of `refund`" in decision.reason
+
+
+def test_a_small_loss_of_a_large_label_is_borne() -> None:
+    large = rows(30, True, True, label="refund")
+    decision = decide(report(large, rows(20, False, True), rows(4, True, False, label="refund")), POLICY, "v3+2")
+    assert decision.promote
+
+
+def test_golden_set_has_a_veto() -> None:
+    golden = [rows(1, True, False, label=f"label{number}", split=Split.GOLDEN) for number in range(3)]
+    spread = [rows(10, True, True, label=f"label{number}") for number in range(3)]
+    decision = decide(report(rows(20, False, True), *golden, *spread), POLICY, "v3+2")
+    assert not decision.promote
+    assert "golden" in decision.reason
+
+
+def test_without_evidence_the_champion_stays() -> None:
+    decision = decide(report(), POLICY, "v0")
+    assert not decision.promote
+    assert decision.reason.startswith("Kept v0: there was no text")
+
+
+def test_reason_carries_its_numbers() -> None:
+    decision = decide(report(both_right, rows(20, False, True)), POLICY, "v3+2")
+    assert decision.promote
+    assert decision.reason == (
+        "Better than v3+2: 80.0 % → 100.0 % on 100 held-out texts; 20 answers are now right and 0 are now wrong."
+    )
+
+
+outcome = st.builds(
+    PairedOutcome,
+    st.integers(1, 50),
+    st.sampled_from("abc"),
+    st.sampled_from(Split),
+    st.sampled_from("abc"),
+    st.sampled_from("abc"),
+)
+
+
+@given(st.lists(outcome, max_size=60))
+def test_a_candidate_that_is_never_better_is_never_promoted(outcomes: list[PairedOutcome]) -> None:
+    worse_or_equal = [row for row in outcomes if not (row.candidate == row.label != row.champion)]
+    assert not decide(report(worse_or_equal), POLICY, "v1").promote
+
+
+@given(st.lists(outcome, max_size=60))
+def test_the_reverse_comparison_swaps_better_and_worse(outcomes: list[PairedOutcome]) -> None:
+    turned = [PairedOutcome(r.example_id, r.label, r.split, r.candidate, r.champion) for r in outcomes]
+    assert paired(outcomes) == paired(turned)[::-1]
+    assert not (decide(report(outcomes), POLICY, "a").promote and decide(report(turned), POLICY, "b").promote)

@@ -1,0 +1,127 @@
+"""`pupil-trainer serve | run-job`: the service a bot trains with, and the process it starts for each run.
+
+The first line on stdout of `serve` is `{"ready": true, "port": N}`. Exit codes: 0 ended when asked to, 1 could not
+start (one sentence on stderr), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from storage.errors import ConfigurationError, PupilError
+from storage.logs import set_up_logging
+from trainer.children import end_with_parent, give_way
+
+log = logging.getLogger(__name__)
+
+_PARENT_GRACE = 8.0
+"""Seconds the service has to end by itself once its bot is gone."""
+
+
+@click.group()
+def main() -> None:
+    """Turns labelled texts into classifiers for a Pupil bot."""
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8740, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder for snapshots and models.")
+@click.option("--key-file", type=click.Path(path_type=Path), help="Mode 0600; one key, or the new and the old one.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--log-level", default="INFO", show_default=True)
+@click.option("--parent", type=int, hidden=True, help="End with this process, which holds our stdin open.")
+def serve(
+    host: str, port: int, data: Path, key_file: Path | None, device: str, log_level: str, parent: int | None
+) -> None:
+    """Accept trainings from bots that know the key."""
+    try:
+        from trainer.server import require_key
+
+        require_key(host, key_file is not None)
+        keys = _keys(key_file or data / "trainer.key", make=key_file is None)
+        set_up_logging(log_level, keys)
+        asyncio.run(_serve(host, port, data, keys, device, parent))
+    except PupilError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+
+
+@main.command("run-job", hidden=True)
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--device", default="auto")
+@click.option("--parent", type=int)
+def run_job(folder: Path, device: str, parent: int | None) -> None:
+    """Do the task of one run folder; `serve` starts this."""
+    begin_run(parent)
+    from trainer.run_job import run
+
+    run(folder, device)
+
+
+def begin_run(parent: int | None) -> None:
+    """What a run's process does first: give way, log to its own output, and never outlive its trainer."""
+    give_way()
+    set_up_logging()
+    if parent is not None:
+        end_with_parent(parent, on_end=lambda: None, grace=0.0)
+
+
+async def _serve(host: str, port: int, data: Path, keys: Sequence[str], device: str, parent: int | None) -> None:
+    from trainer.executors.subprocess import SubprocessExecutor
+    from trainer.server import serving
+    from trainer.store import Store
+
+    stop = asyncio.Event()
+    _stop_on_signals(stop.set)
+    if parent is not None:
+        loop = asyncio.get_running_loop()
+        end_with_parent(parent, on_end=lambda: _set_from_thread(loop, stop), grace=_PARENT_GRACE)
+    executor = SubprocessExecutor([sys.executable, "-m", "trainer", "run-job", "--device", device])
+    async with serving(Store(data), executor, keys, host=host, port=port, device=device) as bound:
+        print(json.dumps({"ready": True, "port": bound}), flush=True)
+        log.info("trainer.started", extra={"host": host, "port": bound})
+        await stop.wait()
+    log.info("trainer.stopped")
+
+
+def _set_from_thread(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    with suppress(RuntimeError):  # the loop has ended by itself meanwhile
+        loop.call_soon_threadsafe(event.set)
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+
+
+def _keys(path: Path, make: bool) -> list[str]:
+    """The keys in the file; with `make`, a missing file is written with a new random key."""
+    from storage.settings import read_secret
+
+    if make and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32) + "\n")
+        click.echo(f"A new key was written to {path}; the bot needs it as trainer_key_file.", err=True)
+    keys = read_secret(path).split()
+    if len(keys) > 2 or min(map(len, keys)) < 16:
+        raise ConfigurationError(f"{path} must hold one or two keys of at least 16 characters, one a line.")
+    return keys
+
+
+if __name__ == "__main__":
+    main()

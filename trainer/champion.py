@@ -1,0 +1,123 @@
+"""What people get today: the champion's answers to rows it has not seen, through the one predict path.
+
+Version 0 is the base encoder with the instant head; a later version is its encoder with its head, corrected by newer
+labels just as the bot corrects it. Rows a version was trained on are answered by its stored out-of-fold labels, or left
+out. It knows nothing of the candidate.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import ArtifactError
+from trainer.dataset import Dataset, Rows
+from trainer.model.encoder import Encoder
+from trainer.model.head import Fit, Head, fit_head
+
+Floats = NDArray[np.float32]
+EVIDENCE_FILE = "evidence.json"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A dataset through one served encoder: float32 unit vectors [K, d], [train, d], [golden, d]."""
+
+    names: Floats
+    train: Floats
+    golden: Floats
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The champion's answers by example id, and which train rows it has learned from."""
+
+    answers: dict[int, str]
+    """For golden rows, and for the train rows that can be evidence."""
+    trained_on: frozenset[int]
+
+
+def encode_dataset(encoder: Encoder, data: Dataset, threads: int) -> Encoded:
+    """Every text of the dataset as served."""
+    return Encoded(
+        encoder.encode_many(data.label_texts, threads),
+        encoder.encode_many(data.train.texts, threads),
+        encoder.encode_many(data.golden.texts, threads),
+    )
+
+
+def base_champion(encoded: Encoded, data: Dataset, seed: int) -> Champion:
+    """Version 0: `encoded` by the base. Every train row is answered out of fold."""
+    fit = fit_head(data.labels, encoded.names, encoded.train, data.train.targets, seed=seed)
+    answers = _named(data.train.ids, fit.out_of_fold, data.labels) | _golden(fit.head, encoded, data)
+    return Champion(answers, frozenset())
+
+
+def trained_champion(directory: Path, data: Dataset, threads: int, seed: int) -> Champion:
+    """A version in its artifact directory, with what the labels since then have changed about it.
+
+    Raises:
+        ArtifactError: its encoder, head or evidence cannot be read.
+    """
+    evidence = read_evidence(directory)
+    encoded = encode_dataset(Encoder.load(directory), data, threads)
+    head = Head.load(directory)
+    newer = np.array([number not in evidence.trained_on for number in data.train.ids], bool)
+    answers = {number: label for number, label in evidence.out_of_fold.items() if number in evidence.trained_on}
+    if newer.any() or head.labels != data.labels:
+        fit: Fit = fit_head(data.labels, encoded.names, encoded.train, data.train.targets, prior=head, seed=seed)
+        head = fit.head
+        ids = [number for number, new in zip(data.train.ids, newer, strict=True) if new]
+        answers |= _named(ids, fit.out_of_fold[newer], data.labels)
+    return Champion(answers | _golden(head, encoded, data), evidence.trained_on)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a version keeps for the next comparison: no texts, only example ids and label names."""
+
+    trained_on: frozenset[int]
+    out_of_fold: dict[int, str]
+    """The answer of a twin that had not seen the row, for the rows that were held out from one."""
+
+    def save(self, directory: Path) -> None:
+        value = {
+            "trained_on": sorted(self.trained_on),
+            "out_of_fold": {str(number): label for number, label in sorted(self.out_of_fold.items())},
+        }
+        (directory / EVIDENCE_FILE).write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+
+def read_evidence(directory: Path) -> Evidence:
+    """evidence.json of an artifact.
+
+    Raises:
+        ArtifactError: missing, or of another shape.
+    """
+    try:
+        value: dict[str, Any] = json.loads((directory / EVIDENCE_FILE).read_text(encoding="utf-8"))
+        return Evidence(
+            frozenset(int(number) for number in value["trained_on"]),
+            {int(number): str(label) for number, label in value["out_of_fold"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"The evidence of the model in {directory} cannot be read: {error!r}.") from None
+
+
+def can_be_evidence(champion: Champion, rows: Rows) -> NDArray[np.int64]:
+    """Positions of the train rows to which the champion has an answer that it did not learn."""
+    return np.array([index for index, number in enumerate(rows.ids) if number in champion.answers], np.int64)
+
+
+def _golden(head: Head, encoded: Encoded, data: Dataset) -> dict[int, str]:
+    return _named(data.golden.ids, head.logits(encoded.golden), head.labels)
+
+
+def _named(ids: Sequence[int], logits: Floats, labels: Sequence[str]) -> dict[int, str]:
+    return {number: labels[best] for number, best in zip(ids, logits.argmax(1), strict=True)}

@@ -1,0 +1,113 @@
+"""Snapshot to rows: what is trained on, what is held out, and what never is trained on.
+
+It knows texts, labels and splits; it does not know encoders or tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.errors import TrainingFailed
+from storage.records import Split
+from storage.snapshots import SnapshotContent, SnapshotRow
+from trainer.model.head import label_text
+
+LEAST_ROWS = 8
+"""Fewer train rows than this cannot be split into something to learn from and something to measure on."""
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled texts in the order of their example ids."""
+
+    ids: tuple[int, ...]
+    texts: tuple[str, ...]
+    targets: Numbers
+    """[n] indices into the labels."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def only(self, chosen: Numbers) -> Rows:
+        """The rows at these positions, in this order."""
+        return replace(
+            self,
+            ids=tuple(self.ids[index] for index in chosen),
+            texts=tuple(self.texts[index] for index in chosen),
+            targets=self.targets[chosen],
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    labels: tuple[str, ...]
+    """By position; some may have no row yet."""
+    label_texts: tuple[str, ...]
+    """What the encoder reads for each label."""
+    train: Rows
+    golden: Rows
+
+
+def read_dataset(snapshot: SnapshotContent) -> Dataset:
+    """Train and golden rows of a snapshot.
+
+    Raises:
+        TrainingFailed: nothing can be learned from it; the sentence says what is missing.
+    """
+    labels = tuple(label.name for label in snapshot.labels)
+    index = {name: position for position, name in enumerate(labels)}
+    unknown = sorted({row.label for row in snapshot.rows} - set(index))
+    if unknown:
+        raise TrainingFailed(f"The snapshot has rows with labels it does not list: {', '.join(unknown[:5])}.")
+    train = _rows([row for row in snapshot.rows if row.split is Split.TRAIN], index)
+    golden = _rows([row for row in snapshot.rows if row.split is Split.GOLDEN], index)
+    _check(snapshot.classifier, train)
+    texts = tuple(label_text(label.name, label.description) for label in snapshot.labels)
+    return Dataset(labels, texts, train, golden)
+
+
+def hold_out(rows: Rows, share: float, seed: int, among: Numbers | None = None) -> tuple[Numbers, Numbers]:
+    """Positions (kept, held out), both ascending; about `share` of the rows is held out, spread over the classes.
+
+    A class's last row is never held out: the shadow must have seen every class it is asked about. `among` limits what
+    may be held out. Deterministic for a seed.
+    """
+    allowed = np.arange(len(rows)) if among is None else np.asarray(among, np.int64)
+    shuffled = np.random.default_rng(seed).permutation(allowed)
+    by_class = shuffled[np.argsort(rows.targets[shuffled], kind="stable")]
+    # Every 1/share-th row of the list sorted by class, so that also classes with few rows take part in turn.
+    wanted = round(share * len(rows))
+    chosen = by_class[np.linspace(0, len(by_class), num=min(wanted, len(by_class)), endpoint=False).astype(np.int64)]
+    left = np.bincount(rows.targets, minlength=int(rows.targets.max(initial=0)) + 1)
+    held: list[int] = []
+    for position in chosen:
+        if left[rows.targets[position]] > 1:
+            left[rows.targets[position]] -= 1
+            held.append(int(position))
+    out = np.array(sorted(held), np.int64)
+    return np.setdiff1d(np.arange(len(rows)), out), out
+
+
+def _rows(rows: Sequence[SnapshotRow], index: dict[str, int]) -> Rows:
+    ordered = sorted(rows, key=lambda row: row.id)
+    targets = np.array([index[row.label] for row in ordered], np.int64)
+    return Rows(tuple(row.id for row in ordered), tuple(row.text for row in ordered), targets)
+
+
+def _check(classifier: str, train: Rows) -> None:
+    seen = len(np.unique(train.targets))
+    if seen < 2:
+        raise TrainingFailed(
+            f"{classifier} has texts for {seen} label{'' if seen == 1 else 's'}; training needs at least 2. "
+            "Label some texts with another label first."
+        )
+    if len(train) < LEAST_ROWS:
+        raise TrainingFailed(
+            f"{classifier} has {len(train)} texts to train on; at least {LEAST_ROWS} are needed. Label more first."
+        )

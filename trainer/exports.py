@@ -1,0 +1,71 @@
+"""Base encoders as artifacts: exported once, in a run of their own beside the trainings, so that a bot without torch
+can answer before anything was trained. Does not know how an export is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from storage.errors import InvalidInput, TrainerUnavailable, TrainingFailed
+from trainer.executors.base import Executor
+from trainer.protocol import RunState
+from trainer.run_folder import BaseTask, RunFolder
+from trainer.store import Store
+
+_LONGEST_NAME = 1000
+
+
+class Exports:
+    """Owns the runs it starts until they end; closing the executor ends them."""
+
+    def __init__(self, store: Store, executor: Executor) -> None:
+        self._store = store
+        self._executor = executor
+        self._tasks: dict[str, asyncio.Task[str]] = {}
+
+    async def artifact(self, base: str, wait: float) -> str | None:
+        """Artifact id of the exported base encoder; None if it is not ready after `wait` seconds.
+
+        Raises:
+            InvalidInput: no base can have that name.
+            TrainingFailed: it cannot be exported, in one sentence.
+            TrainerUnavailable: the export was interrupted; asking again starts it anew.
+        """
+        if not base or len(base) > _LONGEST_NAME or not base.isprintable():
+            raise InvalidInput("That is no name of a base encoder.")
+        folder = self._store.base_folder(base)
+        if (known := self._known(folder)) is not None:
+            return known
+        task = self._tasks.get(folder.path.name)
+        if task is None:
+            task = self._tasks[folder.path.name] = asyncio.create_task(self._export(base, folder))
+        done, _ = await asyncio.wait({task}, timeout=wait)
+        if not done:
+            return None
+        # A failure is told once; after that the next question is a new attempt.
+        self._tasks.pop(folder.path.name, None)
+        return task.result()
+
+    async def close(self) -> None:
+        """Wait for the ends of the runs; the executor was closed before."""
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _known(self, folder: RunFolder) -> str | None:
+        result = folder.result()
+        if result is None or result.artifact is None or self._store.artifact(result.artifact) is None:
+            return None
+        return result.artifact
+
+    async def _export(self, base: str, folder: RunFolder) -> str:
+        folder.create(BaseTask(base))
+        run = await self._executor.start(f"base-{folder.path.name}", folder.path)
+        ending = await run.wait()
+        result = folder.result()
+        if result is None:
+            raise TrainerUnavailable(f"The export of {base} {ending.how} before it was finished. Try again.")
+        if result.state is not RunState.SUCCEEDED or result.artifact is None:
+            kind = TrainerUnavailable if result.retryable else TrainingFailed
+            raise kind(result.error or f"The base encoder {base} could not be exported.")
+        self._store.adopt(folder.outputs / result.artifact, result.artifact)
+        folder.clear()
+        return result.artifact

@@ -1,0 +1,267 @@
+"""The training loop: a generator that yields each step and leaves a trained network behind.
+
+Head first, then the body (LP-FT): the head starts as class means plus label names over the pretrained encoder, so the
+first gradients already come from a good classifier. The caller decides about progress, saving and stopping. It does
+not know snapshots, files or versions. Sources of the numbers: trainer/LOG.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from storage.errors import TrainingFailed
+from trainer.network import Network, pad
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number of a training. A job may override any of them."""
+
+    epochs: int = 10
+    body_rate: float = 1e-4
+    head_rate: float = 1e-3
+    continue_epochs: int = 3
+    """Epochs, and the body's rate below, when training goes on from a champion."""
+    continue_rate: float = 5e-5
+    continue_from: int = 2000
+    """Train rows from which training goes on from the champion instead of from the base ..."""
+    least_newer: int = 200
+    """... if at least this many of them are newer than it: half of those are the evidence."""
+    weight_decay: float = 0.01
+    """On matrices; biases and norms have none."""
+    batch: int = 32
+    warm_up: float = 0.1
+    """Share of the steps in which the rates rise from 0; afterwards they fall to 0 in a line."""
+    clip: float = 1.0
+    dropout: float = 0.1
+    frozen_layers: int = 3
+    """Lowest layers that stay as they are, with the embedding table: the same accuracy for 40 % less time. On a GPU
+    everything is trained."""
+    scale: float = 20.0
+    """The cosine head's scale at the start."""
+    name_weight: float = 1.0
+    """How much a label's name counts in the head's first rows, in texts."""
+    least_steps: int = 60
+    most_steps: int = 3000
+    """Bounds the time for large classifiers: about five minutes on two cores."""
+    held_out: float = 0.2
+    """Share of the train rows that the shadow does not see."""
+    cache_bytes: int = 512 * 2**20
+    """Hidden states of the frozen layers kept in memory at most; above it they are computed anew in every step."""
+
+    @classmethod
+    def of(cls, changes: dict[str, Any]) -> Recipe:
+        """The defaults with `changes`.
+
+        Raises:
+            TrainingFailed: a field that does not exist or a value of another type.
+        """
+        known = {field.name: field.type for field in fields(cls)}
+        for name, value in changes.items():
+            if name not in known or isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TrainingFailed(f"The recipe cannot have {name} = {value!r}.")
+        typed: dict[str, Any] = {name: int(v) if known[name] == "int" else float(v) for name, v in changes.items()}
+        return cls(**typed)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step that was done. Counts from 1."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+
+
+class CosineHead(nn.Module):
+    """logits = scale * cosine(vector, row). Over unit vectors it is a linear head without bias."""
+
+    def __init__(self, rows: Floats, scale: float) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.tensor(rows))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.log_scale.exp() * vectors @ functional.normalize(self.rows, dim=-1).T
+
+    @torch.no_grad()
+    def weight(self) -> Floats:
+        """[K, d] of the linear head that gives the same logits."""
+        folded: Floats = (self.log_scale.exp() * functional.normalize(self.rows, dim=-1)).cpu().numpy()
+        return folded
+
+
+def first_rows(vectors: Floats, targets: NDArray[np.int64], names: Floats, name_weight: float) -> Floats:
+    """Class means plus label names, [K, d] unit rows: where the head starts."""
+    rows = np.float32(name_weight) * names
+    np.add.at(rows, targets, vectors)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+
+
+def count_steps(rows: int, recipe: Recipe, epochs: int) -> int:
+    """Optimizer steps of a training."""
+    return min(recipe.most_steps, max(recipe.least_steps, math.ceil(rows / recipe.batch) * epochs))
+
+
+def finetune(
+    network: Network,
+    head: CosineHead,
+    texts: Sequence[str],
+    targets: NDArray[np.int64],
+    recipe: Recipe,
+    *,
+    seed: int,
+    continuing: bool = False,
+) -> Iterator[Step]:
+    """Train `network` and `head` in place; yields after each step. Both end in evaluation mode.
+
+    Deterministic on a CPU for a seed and a number of threads.
+
+    Raises:
+        TrainingFailed: the loss is not a finite number.
+    """
+    torch.manual_seed(seed)
+    device = next(network.parameters()).device
+    frozen = _freeze(network, recipe, device)
+    lower = _Lower(network, network.tokenize(texts), frozen, recipe.cache_bytes, device)
+    epochs = recipe.continue_epochs if continuing else recipe.epochs
+    steps = count_steps(len(texts), recipe, epochs)
+    epochs = math.ceil(steps / math.ceil(len(texts) / recipe.batch))
+    optimizer, schedule = _optimizer(network, head, recipe, steps, recipe.continue_rate if continuing else None)
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    classes = torch.tensor(targets)
+    _set_training(network, head, recipe.dropout)
+    for step, chosen in enumerate(_batches(len(texts), recipe.batch, steps, seed), start=1):
+        with _autocast(device):
+            hidden, mask = lower.batch(chosen)
+            hidden = network.run_layers(hidden, mask, network.layers[frozen:]) if frozen else hidden
+        logits = head(network.pool(hidden, mask))
+        loss = functional.cross_entropy(logits, classes[torch.as_tensor(chosen)].to(device))
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, recipe.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingFailed(f"The loss became {value} in step {step} of {steps}; lower body_rate in the recipe.")
+        yield Step(math.ceil(step / math.ceil(len(texts) / recipe.batch)), epochs, step, steps, value)
+    network.eval()
+    head.eval()
+
+
+class _Lower:
+    """The part of the network that is not trained, run once per text where its output fits into memory."""
+
+    def __init__(
+        self, network: Network, tokens: list[list[int]], frozen: int, limit: int, device: torch.device
+    ) -> None:
+        self._network, self._tokens, self._frozen, self._device = network, tokens, frozen, device
+        size = sum(map(len, tokens)) * network.settings.dimensions * 2
+        self._cache = self._run_all() if frozen and size <= limit else None
+
+    def batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Hidden states [b, s, d] of the texts at these positions, and their mask [b, s]."""
+        ids, mask = pad([self._tokens[index] for index in chosen], self._network.padding)
+        ids, mask = ids.to(self._device), mask.to(self._device)
+        if self._cache is not None:
+            states = nn.utils.rnn.pad_sequence([self._cache[index] for index in chosen], batch_first=True)
+            return states.float(), mask
+        if self._frozen:
+            return self._run(ids, mask).float(), mask
+        return self._network.body(input_ids=ids, attention_mask=mask).last_hidden_state, mask
+
+    def _run_all(self) -> list[Tensor]:
+        """Each text's states [tokens, d] in bfloat16, computed in batches of similar length."""
+        order = sorted(range(len(self._tokens)), key=lambda index: len(self._tokens[index]))
+        states: list[Tensor] = [torch.empty(0)] * len(order)
+        for start in range(0, len(order), 64):
+            chosen = order[start : start + 64]
+            ids, mask = pad([self._tokens[index] for index in chosen], self._network.padding)
+            with _autocast(self._device):
+                hidden = self._run(ids.to(self._device), mask.to(self._device))
+            for row, index in enumerate(chosen):
+                states[index] = hidden[row, : len(self._tokens[index])].to(torch.bfloat16).clone()
+        return states
+
+    @torch.no_grad()
+    def _run(self, ids: Tensor, mask: Tensor) -> Tensor:
+        # Without dropout, whether cached or not: a frozen part has nothing to regularise.
+        layers = self._network.layers[: self._frozen]
+        for module in (self._network.body.embeddings, *layers):
+            module.eval()
+        return self._network.run_layers(self._network.body.embeddings(input_ids=ids), mask, layers)
+
+
+def _freeze(network: Network, recipe: Recipe, device: torch.device) -> int:
+    """Freeze what the recipe freezes; the number of frozen layers (0: everything from the embeddings up is trained)."""
+    network.requires_grad_(True)
+    if device.type != "cpu" or not network.layers:
+        return 0
+    frozen = min(recipe.frozen_layers, len(network.layers) - 1)
+    if frozen > 0:
+        network.body.embeddings.requires_grad_(False)
+        for layer in network.layers[:frozen]:
+            layer.requires_grad_(False)
+    return frozen
+
+
+def _optimizer(
+    network: Network, head: CosineHead, recipe: Recipe, steps: int, body_rate: float | None
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    body = [parameter for name, parameter in network.body.named_parameters() if "pooler" not in name]
+    body = [parameter for parameter in body if parameter.requires_grad]
+    rate = body_rate or recipe.body_rate
+    groups = [
+        {"params": [p for p in body if p.ndim > 1], "lr": rate, "weight_decay": recipe.weight_decay},
+        {"params": [p for p in body if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},
+        {"params": list(head.parameters()), "lr": recipe.head_rate, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    rising = max(1, int(steps * recipe.warm_up))
+
+    def factor(step: int) -> float:
+        return (step + 1) / rising if step < rising else (steps - step) / max(1, steps - rising)
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _set_training(network: Network, head: CosineHead, dropout: float) -> None:
+    network.train()
+    head.train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+
+
+def _batches(rows: int, size: int, steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """`steps` batches of positions; every row once per epoch, in a new order each time."""
+    shuffle = np.random.default_rng(seed)
+    done = 0
+    while True:
+        order = shuffle.permutation(rows)
+        for start in range(0, rows, size):
+            if done == steps:
+                return
+            done += 1
+            yield order[start : start + size]
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where the hardware multiplies it: any recent GPU, CPUs with AVX-512 BF16 or AMX; else float32."""
+    if device.type == "cuda":
+        return torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_bf16_supported())
+    return torch.autocast("cpu", torch.bfloat16, enabled=bool(torch.cpu.get_capabilities().get("avx512_bf16")))

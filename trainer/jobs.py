@@ -1,0 +1,248 @@
+"""The trainer's queue: one run at a time, in the order of arrival, and every accepted job ends in a visible outcome.
+
+What happens is on disk (see `trainer.run_folder`), so a finished job outlives this process, and one that was not
+finished when the process ended is reported as failed and worth another attempt. Knows nothing of HTTP, nor of how the
+work is done: an executor does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+
+from storage.errors import Busy, Conflict, InvalidInput, NotFound, PupilError, StorageError
+from trainer.attempt import Attempt
+from trainer.executors.base import GRACE, Executor, Exit, Run
+from trainer.protocol import JobSpec, JobStatus, RunState
+from trainer.run_folder import Result
+from trainer.store import Store
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 0.1
+"""Seconds between two looks at a running job's folder; an event reaches its reader at most this late."""
+
+STALL_LIMIT = 900.0
+"""Seconds without an event after which a run is taken for hung and ended."""
+
+
+class Jobs:
+    """`async with Jobs(store, executor) as jobs`. All methods are for one event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor,
+        *,
+        interval: float = INTERVAL,
+        stall_limit: float = STALL_LIMIT,
+        grace: float = GRACE,
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._interval = interval
+        self._stall_limit = stall_limit
+        self._grace = grace
+        self._active: dict[str, Attempt] = {}
+        self._queue: deque[Attempt] = deque()
+        self._arrived = asyncio.Event()
+        self._submitting = asyncio.Lock()
+        self._worker: asyncio.Task[None] | None = None
+        self._closing = False
+
+    async def __aenter__(self) -> Jobs:
+        self._worker = asyncio.create_task(self._work())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing = True
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        await self._executor.close()
+        for job in list(self._active.values()):
+            self._finish(job, _interrupted(job.spec.job_id))
+
+    @property
+    def waiting(self) -> int:
+        return sum(job.state is RunState.WAITING for job in self._active.values())
+
+    @property
+    def running(self) -> int:
+        return sum(job.state is RunState.RUNNING for job in self._active.values())
+
+    async def submit(self, spec: JobSpec) -> JobStatus:
+        """Accept a job. The same spec again is the same job; a higher attempt ends the lower one first.
+
+        Raises:
+            InvalidInput: an id or attempt that cannot be.
+            Conflict: an older attempt, the same attempt with another spec, or files it needs are not here.
+            Busy: this trainer is about to end.
+        """
+        if spec.attempt < 1:
+            raise InvalidInput("A job's attempt is 1 or more.")
+        async with self._submitting:
+            if self._closing:
+                raise Busy("This trainer is about to end. Try again in a moment.", retry_after=5.0)
+            newest, known = self._newest(spec.job_id)
+            if known is None or spec.attempt > newest:
+                await self._accept(spec)
+            elif spec.attempt < newest:
+                raise Conflict(f"Attempt {spec.attempt} of job {spec.job_id} is over: attempt {newest} has begun.")
+            elif known != spec:
+                raise Conflict(f"Job {spec.job_id}, attempt {spec.attempt}, was submitted before with other content.")
+        return await self.status(spec.job_id)
+
+    async def status(self, job_id: str, after: int = 0, wait: float = 0.0) -> JobStatus:
+        """State and the events after `after`, oldest first.
+
+        Answers at once when there is a newer event or the job is over; else at the next change, or after `wait`
+        seconds.
+
+        Raises:
+            NotFound: no such job here.
+        """
+        job = self._active.get(job_id)
+        if job is None:
+            return self._stored(job_id, after)
+        if wait > 0 and not job.is_over and not job.has_news(after):
+            await job.change(wait)
+        return job.status(after)
+
+    async def cancel(self, job_id: str) -> JobStatus:
+        """End a job and answer its final status: cancelled, or what it had become before. Idempotent.
+
+        Raises:
+            NotFound: no such job here.
+        """
+        if (job := self._active.get(job_id)) is not None:
+            await self._cancel(job)
+            return job.status(after=0)
+        return self._stored(job_id, after=0)
+
+    def _newest(self, job_id: str) -> tuple[int, JobSpec | None]:
+        """The highest attempt that was ever accepted here and its spec; (0, None) if there is none."""
+        folders = self._store.job_folders(job_id)
+        return max(
+            ((attempt, spec) for attempt, folder in folders.items() if (spec := folder.job())), default=(0, None)
+        )
+
+    async def _accept(self, spec: JobSpec) -> None:
+        inputs = self._inputs(spec)
+        if (older := self._active.get(spec.job_id)) is not None:
+            await self._cancel(older)
+        folder = self._store.job_folder(spec.job_id, spec.attempt)
+        folder.create(spec, inputs)
+        job = self._active[spec.job_id] = Attempt(spec, folder)
+        self._queue.append(job)
+        self._arrived.set()
+        log.info("job.accepted", extra={"job": spec.job_id, "attempt": spec.attempt})
+
+    def _inputs(self, spec: JobSpec) -> list[Path]:
+        inputs = [self._store.snapshot(spec.snapshot)]
+        if inputs[0] is None:
+            raise Conflict(f"This trainer does not have the snapshot {spec.snapshot[:12]}. Send it first.")
+        if spec.champion is not None:
+            inputs.append(self._store.artifact(spec.champion))
+        if inputs[-1] is None:
+            raise Conflict(f"This trainer does not have the model {(spec.champion or '')[:12]}. Give it back first.")
+        return [path for path in inputs if path is not None]
+
+    def _stored(self, job_id: str, after: int) -> JobStatus:
+        """Status of a job that is not in memory: it ended, or the trainer that ran it did."""
+        attempt, spec = self._newest(job_id)
+        if spec is None:
+            raise NotFound(f"This trainer does not know the job {job_id}. Submit it again.")
+        job = Attempt(spec, self._store.job_folder(job_id, attempt))
+        self._settle(job, _interrupted(job_id))
+        return job.status(after)
+
+    async def _cancel(self, job: Attempt) -> None:
+        job.cancelled = True
+        if job.state is RunState.WAITING:
+            self._finish(job, Result(RunState.CANCELLED))
+        elif job.run is not None:
+            await job.run.stop(self._grace)
+        while not job.is_over:
+            await job.change(self._grace)
+
+    async def _work(self) -> None:
+        while True:
+            while self._queue:
+                job = self._queue.popleft()
+                if not job.is_over:
+                    self._finish(job, await self._perform(job))
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _perform(self, job: Attempt) -> Result:
+        """Have the work done; the result to give if the run leaves none."""
+        job.state = RunState.RUNNING
+        job.notify()
+        try:
+            job.run = await self._executor.start(f"{job.spec.job_id}-{job.spec.attempt}", job.folder.path)
+            if job.cancelled:  # while it was being started
+                await job.run.stop(self._grace)
+            return await self._follow(job, job.run)
+        except PupilError as error:
+            return Result(RunState.FAILED, error=str(error), retryable=True)
+        except Exception:
+            # One job may not end the queue for all others.
+            log.exception("job.lost", extra={"job": job.spec.job_id})
+            reason = f"The trainer met an error of its own with job {job.spec.job_id}; see its log."
+            return Result(RunState.FAILED, error=reason, retryable=True)
+
+    async def _follow(self, job: Attempt, run: Run) -> Result:
+        """Pass events on until the run is over."""
+        end = asyncio.create_task(run.wait())
+        loop = asyncio.get_running_loop()
+        last_event, stalled = loop.time(), False
+        while not end.done():
+            await asyncio.wait({end}, timeout=self._interval)
+            if job.take_events():
+                last_event = loop.time()
+            elif loop.time() - last_event > self._stall_limit and not job.cancelled:
+                stalled = True
+                await run.stop(self._grace)
+        if job.cancelled:
+            return Result(RunState.CANCELLED)
+        return _stalled(self._stall_limit) if stalled else _died(end.result(), job.folder.path)
+
+    def _finish(self, job: Attempt, otherwise: Result) -> None:
+        self._settle(job, otherwise)
+        # From here on the disk answers; whoever waits holds the job and sees its end.
+        del self._active[job.spec.job_id]
+        log.info("job.ended", extra={"job": job.spec.job_id, "attempt": job.spec.attempt, "state": str(job.state)})
+
+    def _settle(self, job: Attempt, otherwise: Result) -> None:
+        """Make the outcome final: what the run wrote, else `otherwise`. Also when the disk is full."""
+        try:
+            job.folder.finish(otherwise)
+            result = job.folder.result() or otherwise
+            if result.artifact is not None:
+                self._store.adopt(job.folder.outputs / result.artifact, result.artifact)
+                self._store.prune()
+        except (StorageError, OSError) as error:
+            log.error("job.unsettled", extra={"job": job.spec.job_id, "reason": str(error)})
+            result = Result(RunState.FAILED, error=f"The outcome could not be stored: {error}", retryable=True)
+        job.folder.clear()
+        job.settle(result)
+
+
+def _interrupted(job_id: str) -> Result:
+    reason = f"The trainer was stopped while job {job_id} was not finished."
+    return Result(RunState.FAILED, error=reason, retryable=True)
+
+
+def _stalled(limit: float) -> Result:
+    return Result(RunState.FAILED, error=f"The training made no progress for {limit:.0f} s.", retryable=True)
+
+
+def _died(ending: Exit, folder: Path) -> Result:
+    reason = f"The training process {ending.how} before it was finished; see output.log in {folder} on the trainer."
+    return Result(RunState.FAILED, error=reason, retryable=True)

@@ -1,0 +1,86 @@
+"""How far a training is: steps and phases to `Progress`, with a share that never falls and an estimate of the rest.
+
+It keeps time; it does not know what the work is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+
+from trainer.finetune import Step
+from trainer.protocol import Phase, Progress
+
+LEAST_INTERVAL = 0.25
+"""Seconds between two reports of one phase: every report is written to disk and travels."""
+FIRST_ESTIMATE = 0.02
+"""Share of the job after which its speed says something about the rest."""
+
+
+class Meter:
+    """Turns work into reports."""
+
+    def __init__(self, report: Callable[[Progress], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._report, self._clock = report, clock
+        self._share: dict[Phase, float] = {}
+        self._begun = self._phase_begun = clock()
+        self._phase: Phase | None = None
+        self._before = self._fraction = 0.0
+        self._reported = float("-inf")
+        self._seq = 0
+        self.seconds: dict[str, float] = {}
+        """Wall seconds by phase so far."""
+
+    def plan(self, weights: Mapping[Phase, float]) -> None:
+        """Expected work of each phase in any unit; only ratios count. A later plan corrects an earlier one."""
+        total = sum(weights.values())
+        self._share = {phase: weight / total for phase, weight in weights.items()}
+
+    def enter(self, phase: Phase) -> None:
+        """The phase begins; the one before it is done."""
+        self._close()
+        self._phase = phase
+        self._send(None)
+
+    def step(self, step: Step) -> None:
+        """An optimizer step of the current phase is done."""
+        self.advance(step.step / step.steps, step)
+
+    def advance(self, share: float, step: Step | None = None) -> None:
+        """`share` in [0, 1] of the current phase is done."""
+        if self._phase is None:
+            return
+        self._fraction = max(self._fraction, min(1.0, self._before + share * self._share.get(self._phase, 0.0)))
+        if share >= 1.0 or self._clock() - self._reported >= LEAST_INTERVAL:
+            self._send(step)
+
+    def finish(self) -> None:
+        """The whole job is done."""
+        self._close()
+        self._fraction = 1.0
+        self._send(None)
+
+    def _close(self) -> None:
+        now = self._clock()
+        if self._phase is not None:
+            self.seconds[self._phase.value] = round(now - self._phase_begun, 3)
+            self._before = min(1.0, self._before + self._share.get(self._phase, 0.0))
+            self._fraction = max(self._fraction, self._before)
+        self._phase_begun = now
+
+    def _send(self, step: Step | None) -> None:
+        if self._phase is None:
+            return
+        self._seq += 1
+        self._reported = self._clock()
+        progress = Progress(self._seq, self._phase, self._fraction, eta_seconds=self._remaining())
+        if step is not None:
+            progress = replace(progress, **asdict(step))
+        self._report(progress)
+
+    def _remaining(self) -> float | None:
+        if self._fraction < FIRST_ESTIMATE:
+            return None
+        elapsed = self._clock() - self._begun
+        return round(elapsed * (1.0 - self._fraction) / self._fraction, 1)

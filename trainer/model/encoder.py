@@ -1,0 +1,138 @@
+"""Text to unit vector, as served: tokenizer and ONNX session, one text per call.
+
+One text per call on purpose: dynamic int8 takes one activation scale per call, so in a batch the answer to a question
+would depend on who else asks at that moment (up to 1.6 logits, 0.5-3 % of labels). Alone, it depends on the text.
+Parallelism comes from threads. This module does not know labels, training, or where a directory came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from storage.errors import ArtifactError
+
+ENCODER_FILES = ("encoder.onnx", "tokenizer.json", "encoder.json")
+OUTPUT = "unit_vector"
+
+
+class Encoder:
+    """An exported encoder in memory. Every method may be called from several threads at once."""
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        tokenizer: Tokenizer,
+        max_tokens: int,
+        dimensions: int,
+        digest: str,
+        size: int,
+    ) -> None:
+        self._session = session
+        self._tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        """Tokens of a text that are read, the two special ones included; the rest is cut."""
+        self.dimensions = dimensions
+        self.digest = digest
+        """sha256 over the three files: the key of every cache of its vectors."""
+        self.bytes = size
+        """Size of the three files: a lower bound of the memory it takes."""
+
+    @classmethod
+    def load(cls, directory: Path) -> Encoder:
+        """Open encoder.onnx, tokenizer.json and encoder.json of `directory`.
+
+        Raises:
+            ArtifactError: a file is missing, unreadable, or does not fit the others.
+        """
+        contents = [_read(directory / name) for name in ENCODER_FILES]
+        graph, vocabulary, description = contents
+        try:
+            settings = json.loads(description)
+            max_tokens, dimensions = int(settings["max_tokens"]), int(settings["dimensions"])
+            tokenizer = Tokenizer.from_str(vocabulary.decode("utf-8"))
+            # Published tokenizers often have padding and another truncation baked in.
+            tokenizer.no_padding()
+            tokenizer.enable_truncation(max_length=max_tokens)
+            session = ort.InferenceSession(graph, _session_options(), providers=["CPUExecutionProvider"])
+        except Exception as error:  # both libraries raise bare Exception subclasses of their own
+            raise ArtifactError(f"The encoder in {directory} cannot be loaded: {_first_line(error)}") from None
+        encoder = cls(session, tokenizer, max_tokens, dimensions, _digest(contents), sum(map(len, contents)))
+        encoder._check_shapes(directory)
+        return encoder
+
+    def encode(self, text: str) -> NDArray[np.float32]:
+        """The text's vector: float32 [dimensions], L2 norm 1. Depends on this text alone."""
+        ids = np.asarray([self._tokenizer.encode(text).ids], dtype=np.int64)
+        vector: NDArray[np.float32] = self._session.run([OUTPUT], {"input_ids": ids})[0][0]
+        return vector
+
+    def encode_many(self, texts: Sequence[str], threads: int = 1) -> NDArray[np.float32]:
+        """Vectors [len(texts), dimensions], bit for bit those of `encode`, computed in `threads` threads."""
+        if not texts:
+            return np.zeros((0, self.dimensions), np.float32)
+        if threads <= 1:
+            return np.stack([self.encode(text) for text in texts])
+        with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
+            return np.stack(list(pool.map(self.encode, texts)))
+
+    def is_cut(self, text: str) -> bool:
+        """Whether the text has more than `max_tokens` tokens, so that its end is not read."""
+        return bool(self._tokenizer.encode(text).overflowing)
+
+    def _check_shapes(self, directory: Path) -> None:
+        inputs = [port.name for port in self._session.get_inputs()]
+        outputs = [port.name for port in self._session.get_outputs()]
+        if inputs != ["input_ids"] or OUTPUT not in outputs:
+            raise ArtifactError(
+                f"The encoder in {directory} maps {inputs} to {outputs}; input_ids to {OUTPUT} was expected."
+            )
+        try:
+            vector = self.encode("shape")
+        except Exception as error:  # onnxruntime raises bare Exception subclasses of its own
+            raise ArtifactError(f"The encoder in {directory} cannot run: {_first_line(error)}") from None
+        if vector.shape != (self.dimensions,) or not np.isclose(np.linalg.norm(vector), 1.0, atol=1e-3):
+            raise ArtifactError(
+                f"The encoder in {directory} does not yield unit vectors of {self.dimensions} numbers "
+                f"(shape {vector.shape}, norm {np.linalg.norm(vector):.3g})."
+            )
+
+
+def _session_options() -> ort.SessionOptions:
+    """One thread per call and no spinning: callers bring their own threads and idle ones must not burn a core."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # Plans are kept per input length; texts have many lengths.
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    return options
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"The encoder's file {path} cannot be read: {error.strerror or error}.") from None
+
+
+def _digest(contents: Sequence[bytes]) -> str:
+    total = hashlib.sha256()
+    for content in contents:
+        total.update(hashlib.sha256(content).digest())
+    return total.hexdigest()
+
+
+def _first_line(error: Any) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,272 @@
+"""Unit vectors to calibrated probabilities: the linear head as served, its file form, and how labels become one.
+
+`fit_head` is the instant recipe: it makes a head from label names alone, from a few labels, or as a correction of a
+promoted version's head. NumPy and SciPy only, so that bot and trainer call the same function. It knows neither the
+encoder nor where rows come from. Numbers without another source were measured on BANKING77, CLINC150 and a
+four-class emotion set (trainer/LOG.md).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from storage.errors import ArtifactError
+from trainer.model.calibration import calibrate
+from trainer.model.logistic import Floats, fit_logistic, log_softmax, one_hot
+
+HEAD_FILE = "head.safetensors"
+NAME_WEIGHTS = (0.0, 3.0, 6.0, 10.0, 20.0)
+"""Candidates for how much the cosine to a label's own name counts beside the regression."""
+FEW_ROWS = 4
+"""With fewer rows than this in some class, cross-validation cannot choose the weight of the names."""
+
+Integers = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Head:
+    """logits = vectors @ weight.T + bias; probabilities = softmax(logits / temperature). Immutable, thread-safe."""
+
+    labels: tuple[str, ...]
+    weight: Floats
+    """[K, d]"""
+    bias: Floats
+    """[K]"""
+    temperature: float
+    abstain_below: float
+    """Confidence in [0, 1] under which the answer should be "not sure"."""
+
+    def logits(self, vectors: Floats) -> Floats:
+        """[n, d] to [n, K]."""
+        return vectors @ self.weight.T + self.bias
+
+    def probabilities(self, vectors: Floats) -> Floats:
+        """[n, d] to [n, K]; rows sum to 1."""
+        return self.calibrated(self.logits(vectors))
+
+    def calibrated(self, logits: Floats) -> Floats:
+        """Logits [n, K] to probabilities [n, K]."""
+        return np.exp(log_softmax(logits / np.float32(self.temperature)))
+
+    def save(self, directory: Path) -> None:
+        """Write head.safetensors; labels and scalars go into its metadata."""
+        about = {
+            "labels": self.labels,
+            "temperature": float(self.temperature),
+            "abstain_below": float(self.abstain_below),
+        }
+        tensors = {"weight": np.ascontiguousarray(self.weight), "bias": np.ascontiguousarray(self.bias)}
+        # One entry: safetensors writes several in no fixed order, and the same head should be the same bytes.
+        save_file(tensors, directory / HEAD_FILE, metadata={"head": json.dumps(about, ensure_ascii=False)})
+
+    @classmethod
+    def load(cls, directory: Path) -> Head:
+        """Read head.safetensors.
+
+        Raises:
+            ArtifactError: missing, not a head, shapes that do not fit the labels, or numbers that are not finite.
+        """
+        path = directory / HEAD_FILE
+        try:
+            with safe_open(path, framework="numpy") as file:
+                about = json.loads((file.metadata() or {})["head"])
+                weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
+            labels = tuple(str(name) for name in about["labels"])
+            head = cls(labels, weight, bias, float(about["temperature"]), float(about["abstain_below"]))
+        except Exception as error:  # safetensors raises its own bare Exception subclass
+            raise ArtifactError(f"The head {path} cannot be read: {error!r}.") from None
+        head._check(path)
+        return head
+
+    def _check(self, path: Path) -> None:
+        count = len(self.labels)
+        if count == 0 or self.weight.ndim != 2 or len(self.weight) != count or self.bias.shape != (count,):
+            raise ArtifactError(
+                f"The head {path} has {count} labels but weights {self.weight.shape} and biases {self.bias.shape}."
+            )
+        scalars = (self.temperature, self.abstain_below)
+        if not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all() and np.isfinite(scalars).all()):
+            raise ArtifactError(f"The head {path} holds numbers that are not finite.")
+        if self.temperature <= 0:
+            raise ArtifactError(f"The head {path} has the temperature {self.temperature}; it must be positive.")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted head and what it would have said about each row without having seen it."""
+
+    head: Head
+    out_of_fold: Floats
+    """[n, K] logits, before the temperature."""
+    folds: int
+    """0 where there was nothing to cross-fit."""
+
+
+def label_text(name: str, description: str = "") -> str:
+    """What the encoder reads for a label: ("refund_request", "wants money back") -> "refund request: wants money back".
+
+    Underscores, hyphens, slashes and camelCase become spaces.
+    """
+    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
+    words = " ".join(re.sub(r"[_\-/]+", " ", spaced).split()).lower()
+    return f"{words}: {description.strip()}" if description.strip() else words
+
+
+def fit_head(
+    labels: Sequence[str],
+    label_vectors: Floats,
+    vectors: Floats,
+    targets: Sequence[int] | Integers,
+    *,
+    prior: Head | None = None,
+    seed: int = 0,
+) -> Fit:
+    """The instant recipe: a head for `labels` from their names and the rows so far.
+
+    `label_vectors` [K, d] are the encoded `label_text`s, `vectors` [n, d] the rows, `targets` [n] their classes; n may
+    be 0, K may be 1, classes may have no rows. Without `prior`: multinomial logistic regression in which each label's
+    name is one more row, plus g * cosine(text, label name). With `prior` (a version's head over the same encoder): its
+    logits plus a correction, see `_correct`; a label it lacks gets a row of its own. Deterministic for a seed.
+    """
+    rows = _Rows(
+        np.asarray(vectors, np.float32).reshape(-1, label_vectors.shape[1]),
+        np.asarray(targets, np.int64).reshape(-1),
+        np.asarray(label_vectors, np.float32),
+    )
+    if prior is None:
+        return _fit_from_names(tuple(labels), rows, seed)
+    return _correct(tuple(labels), rows, prior, seed)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows and label names of one fit."""
+
+    vectors: Floats
+    targets: NDArray[np.int64]
+    names: Floats
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def classes(self) -> int:
+        return len(self.names)
+
+    def only(self, keep: NDArray[np.bool_]) -> _Rows:
+        return replace(self, vectors=self.vectors[keep], targets=self.targets[keep])
+
+
+Line = tuple[Floats, Floats]
+"""Weight [K, d] and bias [K]."""
+
+
+def _fit_from_names(labels: tuple[str, ...], rows: _Rows, seed: int) -> Fit:
+    weight, bias = _regress(rows)
+    folds = _folds(rows.targets, seed)
+    held_out = _cross_fit(rows, folds, lambda part: _regress(part, start=(weight, bias)))
+    gain = _name_weight(rows, held_out)
+    held_out += gain * (rows.vectors @ rows.names.T)
+    temperature, abstain_below = calibrate(held_out, rows.targets)
+    head = Head(labels, weight + np.float32(gain) * rows.names, bias, temperature, abstain_below)
+    return Fit(head, held_out, int(folds.max(initial=-1)) + 1)
+
+
+def _regress(rows: _Rows, start: Line | None = None) -> Line:
+    both = np.concatenate([rows.vectors, rows.names])
+    classes = one_hot(np.concatenate([rows.targets, np.arange(rows.classes)]), rows.classes)
+    return fit_logistic(both, classes, start=start)
+
+
+def _name_weight(rows: _Rows, held_out: Floats) -> float:
+    """How much the cosine to the label's name counts (g).
+
+    Names help most with few rows; cross-validation may keep them only if they are better by half a standard error.
+    """
+    few = np.bincount(rows.targets, minlength=rows.classes).min() < FEW_ROWS
+    if few:
+        return 10.0 if rows.classes <= 10 else 5.0
+    cosines = rows.vectors @ rows.names.T
+    right = [float(((held_out + g * cosines).argmax(1) == rows.targets).mean()) for g in NAME_WEIGHTS]
+    best = int(np.argmax(right))
+    error = float(np.sqrt(right[best] * (1 - right[best]) / len(rows)))
+    return NAME_WEIGHTS[best] if right[best] - right[0] >= 0.5 * error else 0.0
+
+
+def _correct(labels: tuple[str, ...], rows: _Rows, prior: Head, seed: int) -> Fit:
+    """The prior's logits plus a regularised correction that the rows ask for.
+
+    A row that the prior answers right is an anchor: its target is the prior's own answer, so it holds that answer in
+    place and pulls at nothing. A row that it answers wrong has its label as target. Without newer information nothing
+    pulls, and the head stays what it is. Temperature and threshold stay the prior's: its own rows are no evidence.
+    """
+    extended = _extend(labels, rows, prior)
+    before = extended.logits(rows.vectors)
+    aims = np.exp(log_softmax(before))
+    wrong = before.argmax(1) != rows.targets
+    aims[wrong] = one_hot(rows.targets[wrong], rows.classes)
+
+    def correction(keep: NDArray[np.bool_]) -> Line:
+        if not (wrong & keep).any():
+            return np.zeros_like(extended.weight), np.zeros_like(extended.bias)
+        return fit_logistic(rows.vectors[keep], aims[keep], offset=before[keep])
+
+    weight, bias = correction(np.ones(len(rows), bool))
+    folds = _folds(rows.targets, seed)
+    held_out = before.copy()
+    for fold in range(int(folds.max(initial=-1)) + 1):
+        out = folds == fold
+        fold_weight, fold_bias = correction(~out)
+        held_out[out] += rows.vectors[out] @ fold_weight.T + fold_bias
+    head = replace(extended, weight=extended.weight + weight, bias=extended.bias + bias)
+    return Fit(head, held_out, int(folds.max(initial=-1)) + 1)
+
+
+def _extend(labels: tuple[str, ...], rows: _Rows, prior: Head) -> Head:
+    """The prior's rows in the order of `labels`; a label it lacks gets the mean of its rows and name, scaled alike."""
+    known = {name: index for index, name in enumerate(prior.labels)}
+    scale = float(np.linalg.norm(prior.weight, axis=1).mean())
+    weight = np.zeros((len(labels), rows.names.shape[1]), np.float32)
+    bias = np.full(len(labels), prior.bias.mean(), np.float32)
+    for index, name in enumerate(labels):
+        if name in known:
+            weight[index], bias[index] = prior.weight[known[name]], prior.bias[known[name]]
+        else:
+            total = rows.names[index] + rows.vectors[rows.targets == index].sum(0)
+            weight[index] = scale * total / max(float(np.linalg.norm(total)), 1e-6)
+    return replace(prior, labels=labels, weight=weight, bias=bias)
+
+
+def _folds(targets: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """A fold number per row, classes spread evenly. Ten folds where rows are few, fewer where each fit is long."""
+    count = len(targets)
+    wanted = 10 if count < 400 else 5 if count < 5000 else 3
+    if count < 2:
+        return np.full(count, -1, np.int64)
+    shuffled = np.random.default_rng(seed).permutation(count)
+    by_class = shuffled[np.argsort(targets[shuffled], kind="stable")]
+    folds = np.empty(count, np.int64)
+    folds[by_class] = np.arange(count) % min(wanted, count)
+    return folds
+
+
+def _cross_fit(rows: _Rows, folds: NDArray[np.int64], fit: Callable[[_Rows], Line]) -> Floats:
+    """[n, K] logits, each row's from a fit that did not see it."""
+    held_out = np.zeros((len(rows), rows.classes), np.float32)
+    if len(rows) == 1:
+        weight, bias = fit(rows.only(np.zeros(1, bool)))
+        return rows.vectors @ weight.T + bias
+    for fold in range(int(folds.max(initial=-1)) + 1):
+        out = folds == fold
+        weight, bias = fit(rows.only(~out))
+        held_out[out] = rows.vectors[out] @ weight.T + bias
+    return held_out

@@ -1,0 +1,120 @@
+"""The encoder as a torch network: load, run, save. What is trained, and the float32 reference of every export.
+
+It knows pooling and lengths; it does not know labels, splits or how training goes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainer.bases import BERT_FAMILY, EncoderSettings, read_settings
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+BATCH = 64
+
+
+class Network(nn.Module):
+    """A transformers encoder with pooling: token ids to unit vectors."""
+
+    def __init__(self, directory: Path) -> None:
+        """Load config.json, model.safetensors and tokenizer.json of `directory` in float32."""
+        super().__init__()
+        self.settings: EncoderSettings = read_settings(directory)
+        self.source = directory
+        with _Quiet():
+            self.body = transformers.AutoModel.from_pretrained(
+                directory, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+            )
+        self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(max_length=self.settings.max_tokens)
+        self.eval()
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """The transformer blocks, lowest first; empty where they cannot be run one by one."""
+        return list(self.body.encoder.layer) if self.settings.model_type in BERT_FAMILY else []
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids per text, cut at max_tokens, not padded."""
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """int64 [b, s] ids and their mask to float32 [b, d] unit vectors."""
+        return self.pool(self.body(input_ids=ids, attention_mask=mask).last_hidden_state, mask)
+
+    def run_layers(self, hidden: Tensor, mask: Tensor, layers: Sequence[nn.Module]) -> Tensor:
+        """[b, s, d] hidden states through some of the blocks."""
+        bias = (1.0 - mask[:, None, None, :].to(hidden.dtype)) * torch.finfo(hidden.dtype).min
+        for layer in layers:
+            found = layer(hidden, bias)
+            hidden = found[0] if isinstance(found, tuple) else found
+        return hidden
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """[b, s, d] to [b, d], L2 norm 1, in float32."""
+        hidden = hidden.float()
+        if self.settings.pooling == "cls":
+            return functional.normalize(hidden[:, 0], dim=-1)
+        weights = mask.unsqueeze(-1).float()
+        return functional.normalize((hidden * weights).sum(1) / weights.sum(1), dim=-1)
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Float32 vectors [n, d] of the texts, in batches of similar length."""
+        tokens = self.tokenize(texts)
+        order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
+        vectors = np.zeros((len(texts), self.settings.dimensions), np.float32)
+        device = next(self.parameters()).device
+        for start in range(0, len(order), BATCH):
+            chosen = order[start : start + BATCH]
+            ids, mask = pad([tokens[index] for index in chosen], self.padding)
+            vectors[chosen] = self(ids.to(device), mask.to(device)).cpu().numpy()
+        return vectors
+
+    @property
+    def padding(self) -> int:
+        return int(self.body.config.pad_token_id or 0)
+
+    def save(self, directory: Path) -> None:
+        """Write model.safetensors, config.json and the tokenizer's files, so that `Network(directory)` is the same."""
+        directory.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.body.state_dict().items()}
+        save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+        for name in ("config.json", *TOKENIZER_FILES):
+            if (self.source / name).is_file():
+                shutil.copyfile(self.source / name, directory / name)
+
+
+def pad(sequences: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
+    """Token lists to int64 ids [b, longest] and their int64 mask."""
+    longest = max(map(len, sequences))
+    ids = torch.full((len(sequences), longest), padding, dtype=torch.long)
+    mask = torch.zeros((len(sequences), longest), dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+        mask[row, : len(sequence)] = 1
+    return ids, mask
+
+
+class _Quiet:
+    """Silences the library's load report and progress bar: unused pooler weights are no news."""
+
+    def __enter__(self) -> None:
+        self._level = transformers.logging.get_verbosity()
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        transformers.logging.set_verbosity(self._level)

@@ -1,0 +1,147 @@
+"""The work of one run, in a process of its own: from a run folder's task to its artifact and result.json.
+
+Whatever happens is written down in one sentence, with the answer to "is it worth trying again?". Heavy imports happen
+inside the functions: the trainer's server imports this package's other modules and must stay light. Knows nothing of
+servers, keys or networks.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from storage.artifacts import seal
+from storage.errors import DiskFull, PupilError, StorageError, TrainerUnavailable, TrainingFailed
+from storage.files import file_errors
+from storage.snapshots import SnapshotContent, read_snapshot, snapshot_path
+from trainer.protocol import JobSpec, Phase, Progress, RunState
+from trainer.run_folder import Result, RunFolder
+
+log = logging.getLogger(__name__)
+
+_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "onnxruntime", "numpy", "scipy", "scikit-learn")
+
+Learn = Callable[..., None]
+"""`trainer.learn.learn`, or what a test puts in its place."""
+
+
+def run(path: Path, device: str = "auto", learn: Learn | None = None) -> Result:
+    """Do the task of the run folder at `path` and write its result. Never raises for what a task can do wrong."""
+    folder = RunFolder(path)
+    try:
+        result = _work(folder, device, learn)
+    except PupilError as error:
+        result = _failed(str(error), retryable=_may_pass(error))
+        log.warning("run.failed", extra={"reason": str(error)})
+    except ImportError as error:
+        result = _failed(f"The trainer lacks {error.name}. Run on its host: pip install 'pupil[train]'", False)
+    except MemoryError:
+        result = _failed("The trainer's memory did not suffice for this training.", True)
+    except Exception as error:
+        log.exception("run.broken")
+        result = _failed(
+            f"The training ended on an unexpected {type(error).__name__}; see output.log in {path} on the trainer.",
+            True,
+        )
+    folder.finish(result)
+    return result
+
+
+class Reporter:
+    """Writes what the work reports as events of the run: numbered without gaps, never going back."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._last = Progress(seq=0, phase=Phase.QUEUED, fraction=0.0)
+
+    def __call__(self, progress: Progress) -> None:
+        """Add one event; its `seq` is replaced by the next one of the run.
+
+        Raises:
+            StorageError: it cannot be written; so could no model.
+        """
+        fraction = max(self._last.fraction, min(1.0, progress.fraction))
+        event = replace(progress, seq=self._last.seq + 1, fraction=fraction)
+        with file_errors("writing progress"):
+            self._folder.append(event)
+        self._last = event
+
+
+def _work(folder: RunFolder, device: str, learn: Learn | None) -> Result:
+    if (task := folder.base_task()) is not None:
+        return _export_base(folder, task.base)
+    if (spec := folder.job()) is not None:
+        return _train(folder, spec, device, learn)
+    raise TrainingFailed(f"There is no task in {folder.path}.")
+
+
+def _train(folder: RunFolder, spec: JobSpec, device: str, learn: Learn | None) -> Result:
+    report = Reporter(folder)
+    report(Progress(1, Phase.PREPARING, 0.0))  # before the libraries load: somebody is waiting for a sign of life
+    snapshot = read_snapshot(snapshot_path(folder.inputs, spec.snapshot))
+    if learn is None:
+        from trainer.learn import learn as real_learn
+
+        learn = real_learn
+    base, base_digest = _base(spec.base)
+    champion = folder.inputs / spec.champion if spec.champion else None
+    folder.staging.mkdir(exist_ok=True)
+    learn(snapshot, base, champion, spec, folder.staging, report, device)
+    labels = [asdict(label) for label in snapshot.labels]
+    lineage = _lineage(snapshot, spec, base_digest)
+    return Result(RunState.SUCCEEDED, seal(folder.staging, folder.outputs, "version", labels, lineage, time.time()))
+
+
+def _export_base(folder: RunFolder, base: str) -> Result:
+    from trainer.export import export_encoder
+
+    directory, digest = _base(base)
+    folder.staging.mkdir(exist_ok=True)
+    export_encoder(directory, folder.staging)
+    lineage = {"base": base, "base_sha256": digest, "libraries": _libraries()}
+    return Result(RunState.SUCCEEDED, seal(folder.staging, folder.outputs, "base", (), lineage, time.time()))
+
+
+def _base(name: str) -> tuple[Path, str]:
+    from trainer.bases import resolve, weights_digest
+
+    directory = resolve(name)
+    return directory, weights_digest(directory)
+
+
+def _lineage(snapshot: SnapshotContent, spec: JobSpec, base_digest: str) -> dict[str, Any]:
+    return {
+        "snapshot": spec.snapshot,
+        "last_event_id": snapshot.last_event_id,
+        "base": spec.base,
+        "base_sha256": base_digest,
+        "champion": spec.champion,
+        "recipe": spec.recipe,
+        "seed": spec.seed,
+        "libraries": _libraries(),
+    }
+
+
+def _libraries() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _may_pass(error: PupilError) -> bool:
+    """Whether another attempt might succeed: disks and connections recover, data and settings stay as they are."""
+    return isinstance(error, (TrainerUnavailable, DiskFull)) or type(error) is StorageError
+
+
+def _failed(reason: str, retryable: bool) -> Result:
+    return Result(RunState.FAILED, error=reason, retryable=retryable)

@@ -1,0 +1,214 @@
+"""The files a trainer keeps: snapshots and artifacts by their digest, and a folder per run.
+
+    <root>/snapshots/<sha256>.jsonl
+    <root>/artifacts/<id>/              complete and verified; <id>.part/ while a bot is giving one back
+    <root>/jobs/<job>/<attempt>/        run folders
+    <root>/bases/<digest of the name>/  run folders of exports
+    <root>/lock                         held by the one trainer that works here
+
+To the bot all of this is a cache: what a trainer has lost, the bot gives again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import secrets
+import shutil
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from storage.artifacts import ALLOWED, MANIFEST, is_artifact_id, sweep, verify
+from storage.errors import ArtifactError, ConfigurationError, InvalidInput, NotFound
+from storage.files import PART, file_errors, sha256_of, sync_directory, sync_file
+from storage.snapshots import snapshot_path
+from trainer.protocol import ArtifactFiles
+from trainer.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+KEPT_ARTIFACTS = 20
+"""Newest artifacts that stay; a champion that is older is given back by its bot when a training needs it."""
+
+_JOB_ID = re.compile(r"[0-9a-f]{8,64}")
+
+
+class Store:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.snapshots = root / "snapshots"
+        self.artifacts = root / "artifacts"
+
+    @asynccontextmanager
+    async def opened(self, patience: float = 15.0) -> AsyncIterator[None]:
+        """Own the folder: made if missing, left-overs of a crash removed, other trainers kept out.
+
+        Args:
+            patience: seconds to wait for a trainer that is still ending (its bot was killed and started again).
+
+        Raises:
+            ConfigurationError: another trainer works here.
+        """
+        for folder in (self.root, self.snapshots, self.artifacts):
+            folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            await self._lock(descriptor, patience)
+            sweep(self.artifacts)
+            sweep(self.snapshots)
+            yield
+        finally:
+            os.close(descriptor)
+
+    async def _lock(self, descriptor: int, patience: float) -> None:
+        deadline = asyncio.get_running_loop().time() + patience
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise ConfigurationError(
+                        f"Another trainer works in {self.root}. Stop it, or choose another folder with --data."
+                    ) from None
+            await asyncio.sleep(0.1)
+
+    def job_folders(self, job_id: str) -> dict[int, RunFolder]:
+        """Run folders of a job by attempt."""
+        home = self._job_home(job_id)
+        names = [path.name for path in home.iterdir()] if home.is_dir() else []
+        return {int(name): RunFolder(home / name) for name in names if name.isdecimal()}
+
+    def job_folder(self, job_id: str, attempt: int) -> RunFolder:
+        return RunFolder(self._job_home(job_id) / str(attempt))
+
+    def base_folder(self, base: str) -> RunFolder:
+        """Where `base` is exported. A directory whose weights were changed counts as another base."""
+        weights = Path(base) / "model.safetensors"
+        state = f"{weights.stat().st_mtime_ns}:{weights.stat().st_size}" if weights.is_file() else ""
+        return RunFolder(self.root / "bases" / hashlib.sha256(f"{base}\n{state}".encode()).hexdigest()[:32])
+
+    def snapshot(self, sha256: str) -> Path | None:
+        """Path of a snapshot that is here and whole."""
+        path = snapshot_path(self.snapshots, _digest(sha256))
+        return path if path.is_file() and sha256_of(path) == sha256 else None
+
+    async def receive_snapshot(self, sha256: str, chunks: AsyncIterable[bytes]) -> None:
+        await _receive(chunks, snapshot_path(self.snapshots, _digest(sha256)))
+
+    def artifact(self, artifact: str) -> Path | None:
+        """Directory of an artifact that is here. Asking counts as use, so that `prune` takes others first."""
+        path = self.artifacts / _digest(artifact)
+        if not (path / MANIFEST).is_file():
+            return None
+        os.utime(path)
+        return path
+
+    def artifact_files(self, artifact: str) -> ArtifactFiles:
+        complete = self.artifact(artifact) is not None
+        folder = self.artifacts / (artifact if complete else artifact + PART)
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        return ArtifactFiles(complete, tuple(name for name in names if name in ALLOWED))
+
+    def artifact_file(self, artifact: str, name: str) -> Path:
+        """Path of one file of a complete artifact.
+
+        Raises:
+            InvalidInput: no artifact can have that id or file.
+            NotFound
+        """
+        folder, _ = self.artifact(artifact), _allowed(name)
+        if folder is None or not (folder / name).is_file():
+            raise NotFound(f"This trainer has no file {name} of the model {artifact[:12]}. Give the model to it first.")
+        return folder / name
+
+    async def receive_artifact_file(self, artifact: str, name: str, chunks: AsyncIterable[bytes]) -> None:
+        """Take one file. With manifest.json, which comes last, the artifact is verified and becomes complete.
+
+        Raises:
+            InvalidInput: the files do not make up that artifact; they are dropped.
+        """
+        folder = self.artifacts / (_digest(artifact) + PART)
+        _allowed(name)
+        if self.artifact(artifact) is not None:  # sent twice: nothing can be new
+            return await _drop(chunks)
+        await _receive(chunks, folder / name)
+        if name == MANIFEST:
+            await asyncio.to_thread(self._complete, artifact, folder)
+        return None
+
+    def _complete(self, artifact: str, folder: Path) -> None:
+        try:
+            verify(folder, artifact)
+        except ArtifactError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise InvalidInput(f"{error} What was received is dropped; send it again.") from error
+        self.adopt(folder, artifact)
+        log.info("artifact.received", extra={"artifact": artifact})
+
+    def adopt(self, folder: Path, artifact: str) -> None:
+        """Make a sealed directory of this file system an artifact of the store. Idempotent."""
+        target = self.artifacts / artifact
+        if folder.is_dir() and not target.exists():
+            with file_errors(f"storing the model {artifact[:12]}"):
+                folder.rename(target)
+                sync_directory(self.artifacts)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def prune(self, keep: int = KEPT_ARTIFACTS) -> None:
+        """Delete all but the newest `keep` artifacts."""
+        complete = [path for path in self.artifacts.iterdir() if is_artifact_id(path.name)]
+        for path in sorted(complete, key=lambda path: path.stat().st_mtime, reverse=True)[keep:]:
+            shutil.rmtree(path, ignore_errors=True)
+            log.info("artifact.pruned", extra={"artifact": path.name})
+
+    def _job_home(self, job_id: str) -> Path:
+        if not _JOB_ID.fullmatch(job_id):
+            raise InvalidInput("A job's id has 8 to 64 hex digits.")
+        return self.root / "jobs" / job_id
+
+
+def _digest(text: str) -> str:
+    if not is_artifact_id(text):
+        raise InvalidInput("An id of a snapshot or model has 64 hex digits.")
+    return text
+
+
+def _allowed(name: str) -> str:
+    # An exact list, so that no name from outside ever becomes part of a path.
+    if name not in ALLOWED:
+        raise InvalidInput("No model has a file of that name.")
+    return name
+
+
+async def _receive(chunks: AsyncIterable[bytes], target: Path) -> None:
+    """Write what arrives to `target`, which appears whole, on disk, or not at all.
+
+    Raises:
+        StorageError: DiskFull, or the operating system refused; and whatever `chunks` raises.
+    """
+    aside = target.with_name(f"{target.name}.{secrets.token_hex(4)}{PART}")
+    with file_errors(f"receiving {target.name}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("xb") as file:
+                async for chunk in chunks:
+                    file.write(chunk)
+            await asyncio.to_thread(_publish, aside, target)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+async def _drop(chunks: AsyncIterable[bytes]) -> None:
+    async for _ in chunks:
+        pass
+
+
+def _publish(aside: Path, target: Path) -> None:
+    sync_file(aside)
+    aside.replace(target)
+    sync_directory(target.parent)
