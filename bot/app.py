@@ -7,15 +7,10 @@ Everything is built here and handed what it needs; nothing else in the project c
 from __future__ import annotations
 
 import asyncio
-import gc
-import json
 import logging
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from bot.inference.engine import Engine
 from bot.inference.instant import InstantMemory
@@ -34,7 +29,6 @@ from bot.services.training import TrainingService
 from storage.artifacts import sweep
 from storage.classifiers import Classifiers
 from storage.database import Database
-from storage.errors import PupilError
 from storage.examples import Examples
 from storage.jobs import Jobs
 from storage.predictions import Predictions

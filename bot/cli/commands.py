@@ -37,7 +37,7 @@ def pupil() -> None:
 def run_bot(port: int | None, host: str | None) -> int:
     """Run the bot: on Discord with a token, else with its own playground page."""
     chosen = settings(port=port, host=host)
-    from bot.app import run
+    from bot.run import run
 
     return run(chosen)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import builtins  # inside the class, `list` is the method
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.services.people import Actor, Role
-from storage.classifiers import Classifiers
+from storage.classifiers import Classifiers, check_label_name
 from storage.errors import InvalidInput, NotFound
 from storage.examples import Examples
 from storage.jobs import Jobs
 from storage.predictions import Predictions
-from storage.records import Classifier, Label, LabelCount, ModelVersion, Schedule, TrainingJob
+from storage.records import Classifier, Label, LabelCount, ModelVersion, Schedule, TrainingJob, normalise
 from storage.registry import Registry
 from storage.schedules import Schedules
 
@@ -71,16 +72,27 @@ class ClassifierService:
             NotAllowed, Conflict (the name is taken), InvalidInput (a name that cannot be used; nothing is created).
         """
         actor.require(Role.LEAD, "create a classifier")
-        now = time.time()
-        classifier = await self._classifiers.create(actor.guild, name, actor.id, self._base, now, labels=labels)
+        names = _distinct([check_label_name(label) for label in labels])
+        classifier = await self._classifiers.create(actor.guild, name, actor.id, self._base, time.time())
+        for label in names:
+            await self._classifiers.add_label(actor.guild, classifier.id, label)
+        if actor.channel is not None:
+            # Where a classifier was made is where its team is: trainings by the schedule are shown there.
+            settings = replace(classifier.settings, team_channel=actor.channel)
+            await self._classifiers.save_settings(actor.guild, classifier.id, settings)
+            classifier = replace(classifier, settings=settings)
         await self._schedules.save(
             Schedule(actor.guild, classifier.id, NIGHTLY, None, "UTC", enabled=True, last_slot=None)
         )
         self._changed(classifier)
         return classifier
 
-    async def list(self, guild: str) -> list[Classifier]:
+    async def list(self, guild: str) -> builtins.list[Classifier]:
         return await self._classifiers.list(guild)
+
+    async def guilds(self) -> builtins.list[str]:
+        """Servers that have a classifier, sorted."""
+        return sorted({classifier.guild for classifier in await self._classifiers.list()})
 
     async def resolve(self, guild: str, name: str | None, channel: str | None = None) -> Classifier:
         """The classifier meant: by name, else the channel's default, else the only one there is.
@@ -115,7 +127,7 @@ class ClassifierService:
         self._changed(classifier)
         return label
 
-    async def labels(self, classifier: Classifier) -> list[LabelCount]:
+    async def labels(self, classifier: Classifier) -> builtins.list[LabelCount]:
         return await self._classifiers.label_counts(classifier.guild, classifier.id)
 
     async def stats(self, classifier: Classifier) -> Stats:
@@ -133,6 +145,21 @@ class ClassifierService:
             asked=await self._predictions.count(guild, number),
             right=right,
             wrong=wrong,
-            annotators=await self._examples.annotator_counts(guild, number),
+            annotators=await self._annotators(guild, number),
             latest_job=await self._jobs.latest(guild, number),
         )
+
+    async def _annotators(self, guild: str, classifier_id: int) -> builtins.list[tuple[str, int]]:
+        counts = await self._examples.annotator_counts(guild, classifier_id)
+        names = await self._examples.annotator_names(guild)
+        return [(names.get(annotator, annotator), count) for annotator, count in counts]
+
+
+def _distinct(names: Sequence[str]) -> Sequence[str]:
+    """Raises InvalidInput when two names are the same label, before anything is created."""
+    seen: set[str] = set()
+    for name in names:
+        if normalise(name) in seen:
+            raise InvalidInput(f"The label `{name}` is named twice. Nothing was created.")
+        seen.add(normalise(name))
+    return names

@@ -61,7 +61,7 @@ class Trainer(Protocol):
     async def put_snapshot(self, path: Path) -> None: ...
     async def submit(self, spec: JobSpec) -> JobStatus: ...
     async def poll(self, job_id: str, after: int = 0, wait: float = 25.0) -> JobStatus: ...
-    async def cancel(self, job_id: str) -> None: ...
+    async def cancel(self, job_id: str) -> JobStatus | None: ...
     async def fetch_artifact(self, artifact_id: str, root: Path) -> Path: ...
     async def give_artifact(self, directory: Path) -> None: ...
 
@@ -199,8 +199,11 @@ class JobRunner:
         while True:
             try:
                 status = await self._trainer.poll(job.id, job.last_event, 10.0)
-            except (TrainerUnavailable, NotFound) as error:
-                # The trainer may have restarted: handing the same attempt over again is the same job.
+            except NotFound as error:
+                # The trainer has lost the job, and with it the numbers of its events.
+                raise TrainerUnavailable(f"The trainer does not know the job any more. {error}") from None
+            except TrainerUnavailable as error:
+                # It may be restarting: handing the same attempt over again is the same job.
                 if time.monotonic() - contact > self._lease:
                     raise TrainerUnavailable(f"The trainer has not answered for {self._lease:.0f} s. {error}") from None
                 await asyncio.sleep(min(1.0, self._lease / 10))
@@ -320,7 +323,7 @@ class JobRunner:
         if job.attempt >= ATTEMPTS:
             await self._end(job, JobState.ABANDONED, f"Given up after {ATTEMPTS} attempts. {why}")
             return
-        pause = random.uniform(0.5, 1.0) * 5.0 * 2.0**job.attempt  # noqa: S311: spreads retries, protects nothing
+        pause = random.uniform(0.5, 1.0) * 5.0 * 2.0**job.attempt  # noqa: S311 - spreads retries
         await self._close(job, JobState.QUEUED, not_before=time.time() + pause, error=why)
 
     async def _end(self, job: TrainingJob, state: JobState, error: str) -> None:

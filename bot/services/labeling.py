@@ -169,7 +169,8 @@ class LabelingService:
         )
         self._serving.touch(classifier)
         log.info("batch.imported", extra={"classifier": classifier.id, "new": result.new, "votes": result.votes})
-        return ImportReceipt(classifier, result.batch, result.new, result.votes, result.unchanged, new_labels)
+        votes = result.votes - result.new  # storage counts every event, also those of new texts
+        return ImportReceipt(classifier, result.batch, result.new, votes, result.unchanged, new_labels)
 
     async def _get_or_create(self, actor: Actor, name: str) -> Classifier:
         try:

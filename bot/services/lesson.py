@@ -1,4 +1,4 @@
-"""The first lesson: a sample classifier, asked the same kept questions after each step, so that a newcomer sees it learn.
+"""The first lesson: a sample classifier, asked the same kept questions after each step, so that one sees it learn.
 
 Steps: ask with the label names only → load the lesson's labels → train → ask again. The ordinary gate and the default
 seed decide; "kept, because ..." is a valid ending. The kept questions are never labelled by the lesson; one that

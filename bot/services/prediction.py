@@ -87,7 +87,7 @@ class PredictionService:
         return receipt
 
     async def _taught(self, classifier: Classifier, text: str) -> LabelledText | None:
-        """The example with exactly this text, if it has a label: golden texts are in no head, so this is told beside."""
+        """The example with exactly this text, if it has a label: golden texts are in no head, so it is told beside."""
         example = await self._examples.find(classifier.guild, classifier.id, text)
         if example is None:
             return None

@@ -54,7 +54,7 @@ def test_the_hour_that_happens_twice_is_one_slot() -> None:
 def test_the_hour_that_does_not_happen_is_skipped_or_moved_but_never_doubled() -> None:
     taken = run_through("30 2 * * *", "Europe/Berlin", datetime(2026, 3, 28, 12, tzinfo=UTC), 2)
     assert taken[-1] == "2026-03-30T02:30"
-    assert len(taken) == len(set(slot[:10] for slot in taken))
+    assert len(taken) == len({slot[:10] for slot in taken})
 
 
 def test_next_runs_are_three_and_rise() -> None:

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from storage.errors import ArtifactError
+
+# The runtime reads this once, as it is imported: it would write a device id into the home directory and report home.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort
 
 ENCODER_FILES = ("encoder.onnx", "tokenizer.json", "encoder.json")
 OUTPUT = "unit_vector"
@@ -55,7 +59,7 @@ class Encoder:
             ArtifactError: a file is missing, unreadable, or does not fit the others.
         """
         contents = [_read(directory / name) for name in ENCODER_FILES]
-        graph, vocabulary, description = contents
+        _, vocabulary, description = contents
         try:
             settings = json.loads(description)
             max_tokens, dimensions = int(settings["max_tokens"]), int(settings["dimensions"])
@@ -63,7 +67,9 @@ class Encoder:
             # Published tokenizers often have padding and another truncation baked in.
             tokenizer.no_padding()
             tokenizer.enable_truncation(max_length=max_tokens)
-            session = ort.InferenceSession(graph, _session_options(), providers=["CPUExecutionProvider"])
+            # From the path: given the bytes, the runtime holds the interpreter for 30 ms while it copies them.
+            path = str(directory / ENCODER_FILES[0])
+            session = ort.InferenceSession(path, _session_options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # both libraries raise bare Exception subclasses of their own
             raise ArtifactError(f"The encoder in {directory} cannot be loaded: {_first_line(error)}") from None
         encoder = cls(session, tokenizer, max_tokens, dimensions, _digest(contents), sum(map(len, contents)))

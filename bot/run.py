@@ -1,0 +1,144 @@
+"""`pupil run`: one process from the first line to exit code 0. Opens the system, the port and the chat, then waits.
+
+Without a token the chat is the playground, on the same port as the page and the API; with one it is Discord.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import json
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from aiohttp import web
+
+from bot.app import System, open_system
+from bot.chat.client import PupilBot, connect_to, run_bot
+from bot.playground.server import Playground
+from bot.scheduling import timers
+from bot.web.api import add_api
+from storage.errors import ConfigurationError, PupilError
+from storage.files import write_whole
+from storage.logs import set_up_logging
+from storage.settings import Settings
+
+log = logging.getLogger(__name__)
+
+NOTICE = "api.json"
+"""Tells the command line where the bot that runs on this data directory answers: {"url", "pid"}."""
+
+
+def run(settings: Settings) -> int:
+    """Runs until SIGINT or SIGTERM; returns the exit code.
+
+    Raises:
+        PupilError: it could not start, or the chat ended and cannot be taken up again; one sentence.
+    """
+    secrets = [secret.get_secret_value() for secret in (settings.token, settings.api_key) if secret is not None]
+    set_up_logging(settings.log_level, secrets)
+    asyncio.run(_run(settings))
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    async with open_system(settings) as system:
+        playground = None
+        if settings.token is None and settings.playground_url is None:
+            playground = Playground(settings.space / "playground.db")
+        async with open_port(settings, system, playground) as url:
+            if playground is not None:
+                playground.bind(url)
+            async with timers(system.services.training.tick):
+                await _chat(settings, system, playground, url, stop)
+
+
+async def _chat(
+    settings: Settings, system: System, playground: Playground | None, url: str, stop: asyncio.Event
+) -> None:
+    """Connects to Discord, or to the playground here or elsewhere, and stays until `stop`."""
+    token = "playground" if settings.token is None else settings.token.get_secret_value()
+    if playground is not None:
+        connect_to(playground.api_url, playground.gateway_url)
+    elif settings.playground_url is not None and settings.token is None:
+        base = settings.playground_url.rstrip("/")
+        connect_to(f"{base}/api/v10", f"ws{base.removeprefix('http')}/gateway/")
+    bot = PupilBot(
+        system.services,
+        settings,
+        get_state=system.database.get_state,
+        set_state=system.database.set_state,
+        # Discord sends many guilds one by one, the playground its only one.
+        guild_ready_timeout=2.0 if settings.token else 0.05,
+    )
+    greeting = asyncio.create_task(_greet(bot, system, url), name="ready line")
+    try:
+        await run_bot(bot, token, stop)
+    except PupilError:
+        raise
+    except Exception as error:
+        log.exception("discord.ended")
+        raise PupilError(
+            f"The connection to Discord ended and cannot be taken up again ({type(error).__name__}). Start Pupil again."
+        ) from error
+    finally:
+        greeting.cancel()
+        with suppress(asyncio.CancelledError):
+            await greeting
+
+
+async def _greet(bot: PupilBot, system: System, url: str) -> None:
+    """The one line on stdout, once a person can use it; then the models are brought into memory."""
+    await bot.wait_until_ready()
+    print(f"Pupil is ready: {url}/", flush=True)
+    for classifier in await system.classifiers.list():
+        with suppress(PupilError):  # says so when somebody asks
+            await system.serving.ensure(classifier)
+    # What is here now stays: the collector need not walk it again and again (a full collection stalls for 0.4 s).
+    gc.freeze()
+
+
+@asynccontextmanager
+async def open_port(settings: Settings, system: System, playground: Playground | None) -> AsyncIterator[str]:
+    """The page, the API and the playground's wire on one port; yields the address.
+
+    Raises:
+        ConfigurationError: the port is in use or may not be opened.
+    """
+    app = web.Application(client_max_size=16 << 20)
+    add_api(app, system.services, settings)
+    if playground is not None:
+        playground.add_routes(app)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, settings.host, settings.port).start()
+        except OSError as error:
+            raise ConfigurationError(_port_trouble(settings, error)) from None
+        shown = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - only compared
+        url = f"http://{f'[{shown}]' if ':' in shown else shown}:{runner.addresses[0][1]}"
+        notice = settings.space / NOTICE
+        write_whole(notice, json.dumps({"url": url, "pid": os.getpid()}).encode(), mode=0o600)
+        try:
+            yield url
+        finally:
+            notice.unlink(missing_ok=True)
+    finally:
+        await runner.cleanup()
+
+
+def _port_trouble(settings: Settings, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {settings.port} is in use by another program. Choose another with PUPIL_PORT (or --port), "
+            "0 for any free one."
+        )
+    return f"Port {settings.port} on {settings.host} cannot be opened: {error.strerror or error}."
