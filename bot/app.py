@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from bot.inference.engine import Engine
 from bot.inference.instant import InstantMemory
 from bot.local_trainer import LocalTrainer
-from bot.playground.world import GUILD_ID
+from bot.playground.objects import CHANNEL_IDS, GUILD_ID
 from bot.services.classifiers import ClassifierService
 from bot.services.job_runner import JobRunner
 from bot.services.labeling import LabelingService
@@ -38,9 +38,6 @@ from storage.settings import Settings, read_secret
 from trainer.client import TrainerClient
 
 log = logging.getLogger(__name__)
-
-LESSON_CHANNEL = "100000000000000011"
-"""The playground's channel for trainings, where the lesson's progress is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +140,7 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
                 training,
                 serving,
                 guild=GUILD_ID,
-                channel=None if settings.token else LESSON_CHANNEL,
+                channel=None if settings.token else CHANNEL_IDS["training"],
             ),
             status=StatusService(classifiers, serving, trainer, lag, space),
         )

@@ -63,7 +63,7 @@ def decide(report: EvaluationReport, policy: PromotionPolicy, champion: str) -> 
             f"(it takes {math.ceil(needed)} more better than worse)."
         )
     else:
-        reason = f"Better than {champion}: {numbers}; {better} answers are now right and {worse} are now wrong."
+        reason = f"Better than {champion}: {numbers}; {better} answers became right and {worse} wrong."
         return PromotionDecision(True, reason, better, worse)
     return PromotionDecision(False, reason, better, worse)
 

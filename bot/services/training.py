@@ -31,6 +31,9 @@ from storage.snapshots import SnapshotContent, SnapshotLabel, SnapshotRow, write
 
 log = logging.getLogger(__name__)
 
+SHOW_AGAIN = 3600.0
+"""Seconds after its end in which a result is drawn once more at start: the bot may have died before it was shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
@@ -174,8 +177,13 @@ class TrainingService:
         return update
 
     async def unfinished(self) -> list[JobUpdate]:
-        """Jobs under way, of all guilds: what the chat takes up again after a restart."""
-        return [await self._runner.update_of(job) for job in await self._jobs.unfinished()]
+        """Jobs under way, of all guilds, and results that may not have been shown: what the chat takes up at start."""
+        jobs = await self._jobs.unfinished()
+        for classifier in await self._classifiers.list():
+            newest = await self._jobs.latest(classifier.guild, classifier.id)
+            if newest is not None and newest.state.is_final and time.time() - newest.updated_at < SHOW_AGAIN:
+                jobs.append(newest)
+        return [await self._runner.update_of(job) for job in jobs]
 
     async def set_message(self, guild: str, job_id: str, channel_id: str, message_id: str) -> None:
         """Remembers the one progress message of a job."""

@@ -82,6 +82,7 @@ def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
     app = types.ModuleType("bot.app")
     app.open_services = made.open_services  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "bot.app", app)
+    monkeypatch.setitem(sys.modules, "bot.run", types.ModuleType("bot.run"))
     monkeypatch.setattr("bot.cli.training.POLL", 0.01)
     for name in ("PUPIL_DATA", "PUPIL_PORT", "DISCORD_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -295,9 +296,9 @@ def test_a_failure_of_run_is_one_sentence_and_its_exit_code_is_passed_on(termina
     def refuse(settings: Settings) -> int:
         raise ConfigurationError(f"Port {settings.port} is in use.")
 
-    sys.modules["bot.app"].run = refuse  # type: ignore[attr-defined]
+    sys.modules["bot.run"].run = refuse  # type: ignore[attr-defined]
     assert terminal.refusal("run", "--port", "8731") == "Port 8731 is in use."
-    sys.modules["bot.app"].run = lambda settings: 3  # type: ignore[attr-defined]
+    sys.modules["bot.run"].run = lambda settings: 3  # type: ignore[attr-defined]
     assert terminal.run("run")[0] == 3
 
 

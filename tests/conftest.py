@@ -1,0 +1,13 @@
+"""What holds for every test: no library competes for the cores, none reports home, none writes into the home folder."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports NumPy, torch or the inference runtime.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+for name in [name for name in os.environ if name.startswith("PUPIL_") and name != "PUPIL_SHARED"] + ["DISCORD_TOKEN"]:
+    os.environ.pop(name, None)  # a developer's own settings decide nothing here
