@@ -140,7 +140,7 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
                 training,
                 serving,
                 guild=GUILD_ID,
-                channel=None if settings.token else CHANNEL_IDS["training"],
+                channels=None if settings.token else (CHANNEL_IDS["support"], CHANNEL_IDS["training"]),
             ),
             status=StatusService(classifiers, serving, trainer, lag, space),
         )

@@ -26,6 +26,8 @@ def set_up_logging(level: str = "INFO", secrets: Iterable[str] = ()) -> None:
     # Their INFO lines repeat ours with less context.
     for noisy in ("discord", "aiohttp.access", "apscheduler"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It warns at each start that voice will not work; nobody speaks here.
+    logging.getLogger("discord.client").setLevel(logging.ERROR)
 
 
 class _Formatter(logging.Formatter):

@@ -91,8 +91,9 @@ class LessonService:
         serving: Serving,
         *,
         guild: str,
-        channel: str | None,
+        channels: tuple[str, str] | None,
     ) -> None:
+        """`channels`: where people ask (the lesson becomes its default) and where the training is shown."""
         self._database = database
         self._classifiers = classifiers
         self._examples = examples
@@ -100,7 +101,7 @@ class LessonService:
         self._training = training
         self._serving = serving
         self._guild = guild
-        self._channel = channel
+        self._channels = channels
         self._lesson: Lesson | None = None
         self._busy: str | None = None
 
@@ -120,6 +121,8 @@ class LessonService:
                 await self._classifiers.create_label(actor, classifier, name, description)
             # The lesson trains when the newcomer says so, not in the middle of the night before it was taught.
             await self._training.schedule(actor, classifier, None, None)
+            if self._channels is not None:
+                await self._classifiers.use(actor, self._channels[0], NAME)
             return classifier
 
     async def step(self, actor: Actor, name: str) -> dict[str, Any]:
@@ -155,7 +158,9 @@ class LessonService:
         log.info("lesson.step", extra={"step": name})
 
     async def _train(self, actor: Actor, classifier: Classifier, course: Course) -> None:
-        outcome = await self._training.request(actor, classifier, "the first lesson", self._channel)
+        outcome = await self._training.request(
+            actor, classifier, "the first lesson", self._channels and self._channels[1]
+        )
         if isinstance(outcome, NotYet):
             course.refusal = outcome.reason
         else:
