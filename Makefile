@@ -3,34 +3,38 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: run test lint types bench bench-report clean
+.PHONY: help run test lint types bench bench-report clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 $(STAMP): pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -e '.[train,dev]'
-	touch $(STAMP)
+	@echo 'Setting up .venv; the first time this takes some minutes.' >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet -e '.[train,dev]'
+	@touch $(STAMP)
 
 run: $(STAMP)  ## the playground (or Discord, with a token), the trainer and the bot
 	@exec $(BIN)/pupil run
 
-test: $(STAMP)
+test: $(STAMP)  ## every test
 	$(BIN)/python -m pytest
 
-lint: $(STAMP)
+lint: $(STAMP)  ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(STAMP)  ## mypy
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## every benchmark, one after the other (long)
 	$(BIN)/python -m tests.benchmarks all
 
-bench-report: $(STAMP)
+bench-report: $(STAMP)  ## print what was measured so far
 	$(BIN)/python -m tests.benchmarks report
 
-bench-%: $(STAMP)
+bench-%: $(STAMP)  ## one benchmark: make bench-storage, bench-serving, bench-swap, bench-loop
 	$(BIN)/python -m tests.benchmarks $*
 
-clean:
+clean:  ## remove .venv and build
 	rm -rf .venv build

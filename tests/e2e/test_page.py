@@ -93,6 +93,14 @@ async def test_user_text_never_becomes_markup(page: Any, server: PageServer) -> 
     await expect(last.locator("code")).to_have_text("</code><script>")
 
 
+async def test_an_escaped_underscore_is_drawn_without_its_backslash(page: Any, server: PageServer) -> None:
+    text = r"\_not emphasis\_, snake\_case and C:\dir"
+    await server.post(scenes.message("901", scenes.SUPPORT, scenes.ADA, text))
+    last = page.locator(LAST)
+    await expect(last).to_contain_text(r"_not emphasis_, snake_case and C:\dir")
+    assert await last.locator("em").count() == 0
+
+
 async def test_markdown_mentions_and_times_are_drawn(page: Any) -> None:
     message = page.locator(".message", has_text="snake_case_name")
     await expect(message.locator("strong")).to_have_text("Bold")

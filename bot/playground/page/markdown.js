@@ -20,7 +20,7 @@ const MAX_TIME = 8.64e12;
 
 /** One alternative per inline form, tried in this order at every position. */
 const INLINE = new RegExp([
-  String.raw`\\(?<escaped>[^\w\s])`,
+  String.raw`\\(?<escaped>[^0-9A-Za-z\s])`,
   '(?<ticks>`+)(?<code>[^`]|[^`][\\s\\S]*?[^`])\\k<ticks>(?!`)',
   String.raw`<t:(?<unix>-?\d{1,13})(?::(?<style>[tTdDfFR]))?>`,
   String.raw`<@!?(?<user>\d+)>`,
