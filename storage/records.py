@@ -104,10 +104,6 @@ class ClassifierSettings:
 
     abstain_below: float | None = None
     """Confidence in [0, 1] under which the bot says "not sure"; None: the threshold that came with the head."""
-    learn_from_questions: bool = False
-    """Whether texts asked through /ask enter the unlabelled pool."""
-    auto_promote: bool = True
-    """Whether a candidate that passes the gate goes live by itself."""
     team_channel: str | None = None
     """Channel id for team events (training progress, results); None: where the training was asked for."""
 

@@ -133,6 +133,8 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
+        if first["type"] == "extra_forbidden":
+            raise ConfigurationError(f"There is no setting {name}. README, Configuration, lists them.") from None
         raise ConfigurationError(f"The setting {name} cannot be used: {first['msg']}.") from None
     except SettingsError as error:  # an environment variable that should be JSON and is not
         raise ConfigurationError(f"A setting in the environment cannot be used: {error}.") from None

@@ -1,8 +1,8 @@
 """Pretrained encoders: a configured name to a local directory whose files are what they should be.
 
 A base is the packaged MiniLM (checked by sha256), a local directory, or a Hugging Face id that is in the local cache
-(fetched only when the operator allows it). Code from a model repository is never run and nothing is unpickled. This
-module reads files and hashes; it does not load a network.
+(the operator fetches it once, by hand; nothing is downloaded at run time). Code from a model repository is never run
+and nothing is unpickled. This module reads files and hashes; it does not load a network.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class EncoderSettings:
     max_tokens: int
 
 
-def resolve(base: str, *, allow_download: bool = False) -> Path:
+def resolve(base: str) -> Path:
     """The directory of the base encoder `base`, verified.
 
     Raises:
@@ -59,7 +59,7 @@ def resolve(base: str, *, allow_download: bool = False) -> Path:
     elif Path(base).expanduser().is_dir():
         directory = Path(base).expanduser().resolve()
     else:
-        directory = _from_hub(base, allow_download)
+        directory = _from_hub(base)
     read_settings(directory)
     return directory
 
@@ -113,18 +113,20 @@ def _packaged() -> Path:
     return directory
 
 
-def _from_hub(base: str, allow_download: bool) -> Path:
+def _from_hub(base: str) -> Path:
+    """From the hub's cache on this machine: nothing is downloaded at run time."""
     # Only here: without an id from the hub its client is not needed.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(base, allow_patterns=list(FETCHED), local_files_only=not allow_download)
+        found = snapshot_download(base, allow_patterns=list(FETCHED), local_files_only=True)
     except HFValidationError:
         raise ConfigurationError(f'"{base}" is neither a directory nor a Hugging Face id.') from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        advice = "" if allow_download else f" Fetch it first: hf download {base}"
-        raise ConfigurationError(f"The base encoder {base} is not on this machine.{advice}") from error
+        raise ConfigurationError(
+            f"The base encoder {base} is not on this machine. Fetch it first: hf download {base}"
+        ) from error
     return Path(found)
 
 

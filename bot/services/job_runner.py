@@ -292,8 +292,6 @@ class JobRunner:
         wait = "A lead can make it live with /model promote."
         if await self._promotion.rests(classifier):
             reason = f"{decision.reason} It waits all the same, because someone rolled back. {wait}"
-        elif not classifier.settings.auto_promote:
-            reason = f"{decision.reason} It waits, because automatic promotion is off. {wait}"
         elif await self._registry.champion(job.guild, job.classifier_id) != job.champion:
             reason = f"{decision.reason} It waits, because another version went live during the training. {wait}"
         else:

@@ -44,7 +44,7 @@ def decide(report: EvaluationReport, policy: PromotionPolicy, champion: str) -> 
     better, worse = paired(report.outcomes)
     gain = better - worse
     needed = max(policy.minimum_gain, policy.sigma * math.sqrt(better + worse))
-    numbers = f"{_percent(report.champion_accuracy)} → {_percent(report.candidate_accuracy)} on {_rows(report)}"
+    numbers = f"{report.champion_accuracy:.2f} → {report.candidate_accuracy:.2f} on {_rows(report)}"
     lost = _label_that_pays(report.outcomes, policy)
     golden_better, golden_worse = paired(row for row in report.outcomes if row.split is Split.GOLDEN)
     if not report.outcomes:
@@ -87,10 +87,6 @@ def _label_that_pays(outcomes: tuple[PairedOutcome, ...], policy: PromotionPolic
         if loss >= policy.class_loss and loss >= policy.class_loss_share * rows[label]:
             return label, loss, rows[label]
     return None
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _rows(report: EvaluationReport) -> str:

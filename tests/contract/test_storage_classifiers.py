@@ -38,7 +38,7 @@ async def test_not_found_names_what_there_is(store: Store, triage: Triage) -> No
 
 
 async def test_settings_are_kept_and_unknown_ones_ignored(store: Store, triage: Triage) -> None:
-    wanted = ClassifierSettings(abstain_below=0.4, auto_promote=False, team_channel="7")
+    wanted = ClassifierSettings(abstain_below=0.4, team_channel="7")
     await store.classifiers.save_settings(GUILD, triage.id, wanted)
     assert (await store.classifiers.by_id(GUILD, triage.id)).settings == wanted
     await store.db.write(lambda tables: tables.execute("UPDATE classifiers SET settings = '{\"later\": 1}'").rowcount)

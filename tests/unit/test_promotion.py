@@ -95,7 +95,7 @@ def test_reason_carries_its_numbers() -> None:
     decision = decide(report(both_right, rows(20, False, True)), POLICY, "v3+2")
     assert decision.promote
     assert decision.reason == (
-        "Better than v3+2: 80.0 % → 100.0 % on 100 held-out texts; 20 answers became right and 0 wrong."
+        "Better than v3+2: 0.80 → 1.00 on 100 held-out texts; 20 answers became right and 0 wrong."
     )
 
 

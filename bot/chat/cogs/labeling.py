@@ -25,8 +25,8 @@ NOTHING_TO_UNDO = "There is nothing to take back: you have given no label that s
 TAKEN_BACK_ALREADY = "That label was taken back already."
 CAPTURE_IS_OFF = (
     "Pupil does not learn from chat messages here. Discord's Developer Policy (rule 21) does not let bots train on "
-    "what people write in the chat without permission, and the operator of this bot has not switched that on. To teach "
-    "it, type a text of your own with `/label`."
+    "what people write in the chat without Discord's permission, so capture is off. To teach it, type a text of your "
+    "own with `/label`."
 )
 
 
