@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bot.inference.memory import available_memory
 from bot.inference.threads import in_background
 from storage.artifacts import Manifest, verify
-from storage.errors import ArtifactError, PupilError
+from storage.errors import ArtifactError, Busy, PupilError
 from trainer.model.encoder import ENCODER_FILES, Encoder
 from trainer.model.head import HEAD_FILE, Head
 
@@ -60,7 +60,8 @@ async def load(directory: Path, *, memory: Callable[[], int | None] = available_
 
     Raises:
         ArtifactError: the files are not those of the manifest, do not fit each other, or do not compute what they did
-            on the trainer's host; or there is too little memory to load them.
+            on the trainer's host.
+        Busy: there is too little memory to load them now; the files may be sound.
     """
     return await in_background(partial(_load, directory, memory), NICENESS)
 
@@ -90,9 +91,10 @@ def _open(directory: Path, manifest: Manifest, memory: Callable[[], int | None])
     needed = int(MEMORY_FACTOR * sum(manifest.files[name].bytes for name in ENCODER_FILES))
     available = memory()
     if available is not None and available < needed:
-        raise ArtifactError(
+        raise Busy(
             f"The model {directory.name[:12]} was not loaded: it needs {_megabytes(needed)} of memory and "
-            f"{_megabytes(available)} are available. Free some memory and promote it again."
+            f"{_megabytes(available)} are available. Free some memory and try again.",
+            retry_after=30.0,
         )
     return Encoder.load(directory)
 

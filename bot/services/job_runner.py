@@ -22,6 +22,7 @@ from bot.services.updates import JobUpdate, Updates
 from storage.classifiers import Classifiers
 from storage.errors import (
     ArtifactError,
+    Busy,
     Conflict,
     InvalidInput,
     NotFound,
@@ -145,13 +146,24 @@ class JobRunner:
 
     async def cancel(self, job: TrainingJob) -> TrainingJob:
         """Ends the job here first, then on the trainer. Raises Conflict when it has just ended by itself."""
-        cancelled = await self._jobs.change(job, JobState.CANCELLED, time.time())
+        cancelled = await self._end_by_request(job)
         if (task := self._driving.get(job.id)) is not None:
             task.cancel()
         self._aside(self._tell_trainer(job.id))
         await self.announce(cancelled)
         log.info("training.cancelled", extra={"job": job.id})
         return cancelled
+
+    async def _end_by_request(self, job: TrainingJob) -> TrainingJob:
+        """Cancelled, also when a new attempt begins between reading the job and changing it."""
+        while True:
+            try:
+                return await self._jobs.change(job, JobState.CANCELLED, time.time())
+            except Conflict:
+                current = await self._jobs.get(job.guild, job.id)
+                if current.state.is_final or current.attempt == job.attempt:
+                    raise
+                job = current
 
     # Claiming
 
@@ -277,7 +289,7 @@ class JobRunner:
         if decision.promote and version.state is VersionState.CANDIDATE:
             try:
                 await self._promotion.go_live(classifier, version.number, job.champion, "gate", decision.reason)
-            except (Conflict, ArtifactError) as refused:
+            except (Conflict, ArtifactError, Busy) as refused:
                 error = f"v{version.number} was better but could not go live: {refused}"
         job = await self._jobs.change(
             job, JobState.SUCCEEDED, time.time(), version=version.number, artifact=artifact, error=error

@@ -8,6 +8,7 @@ lost a whole label got in, with it 1.6 %. A candidate that is kept is tried agai
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from bot.services.people import Actor, Role
-from bot.services.serving import Serving
+from bot.services.serving import FALLBACK, Prepared, Serving
 from storage.errors import ArtifactError, Conflict, NotFound
 from storage.records import (
     Classifier,
@@ -138,7 +139,9 @@ class PromotionService:
         """Whether the newest swap went back to an older version: then nothing goes live by itself until a lead
         promotes a newer one."""
         history = await self.promotions(classifier)
-        return bool(history) and history[0].number < history[0].previous
+        # Stepping back from damaged files is nobody's judgement of a version.
+        decided = next((swap for swap in history if swap.by != FALLBACK), None)
+        return decided is not None and decided.number < decided.previous
 
     async def go_live(self, classifier: Classifier, number: int, expected: int, by: str, reason: str) -> Promotion:
         """Load aside, verify, warm up; then the pointer; then one reference. On any error the champion keeps answering.
@@ -146,6 +149,7 @@ class PromotionService:
         Raises:
             Conflict: the champion is not `expected` any more.
             ArtifactError: the version's files do not verify; it is marked damaged.
+            Busy: memory is short.
         """
         version = await self._registry.get(classifier.guild, classifier.id, number) if number else None
         if version is not None and version.state is VersionState.DAMAGED:
@@ -153,13 +157,20 @@ class PromotionService:
         try:
             prepared = await self._serving.prepare(classifier, version)
         except ArtifactError:
-            await self._registry.mark_damaged(classifier.guild, classifier.id, number)
+            if version is not None:
+                await self._registry.mark_damaged(classifier.guild, classifier.id, number)
             raise
+        # A cancelled training must not stop between the two: the pointer would name a version that does not answer.
+        promotion = await asyncio.shield(self._point_and_swap(prepared, number, expected, by, reason))
+        log.info("version.promoted", extra={"classifier": classifier.id, "number": number, "previous": expected})
+        return promotion
+
+    async def _point_and_swap(self, prepared: Prepared, number: int, expected: int, by: str, reason: str) -> Promotion:
+        classifier = prepared.classifier
         promotion = await self._registry.promote(
             classifier.guild, classifier.id, number, expected, by, reason, time.time()
         )
         await self._serving.swap(prepared)
-        log.info("version.promoted", extra={"classifier": classifier.id, "number": number, "previous": expected})
         return promotion
 
     async def _before(self, classifier: Classifier, current: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -22,8 +23,13 @@ from storage.database import Database
 from storage.errors import ArtifactError, Busy, Conflict, InvalidInput, TrainerError
 from storage.records import Classifier, ModelVersion, VersionState, version_name
 from storage.registry import Registry
+from trainer.model.encoder import Encoder
+from trainer.model.head import Head
 
 log = logging.getLogger(__name__)
+
+FALLBACK = "bot"
+"""Who moved the pointer when files were damaged: nobody decided it."""
 
 
 class BaseSource(Protocol):
@@ -136,11 +142,13 @@ class Serving:
         """Loads a version aside (None: the base encoder), with the newer labels taken in; nothing changes yet.
 
         Raises:
-            ArtifactError: the files do not verify, or memory is short.
-            Busy: the base encoder is not here yet and the trainer cannot be reached.
+            ArtifactError: the files do not verify.
+            Busy: memory is short, or the base encoder is not here yet and the trainer cannot be reached.
         """
-        directory = await self._base(classifier.base) if version is None else self._models / version.artifact
-        encoder, head = await load(directory)
+        if version is None:
+            encoder, head = await self._load_base(classifier.base)
+        else:
+            encoder, head = await load(self._models / version.artifact)
         if version is not None and head is None:
             raise ArtifactError(f"The artifact of v{version.number} has no head; it cannot answer.")
         served = await self._memory.refit(classifier, version, encoder, head)
@@ -179,9 +187,21 @@ class Serving:
         """The pointer follows what answers: reports and the next training must compare with that."""
         reason = f"the files of {version_name(champion)} are damaged"
         try:
-            await self._registry.promote(classifier.guild, classifier.id, number, champion, "bot", reason, time.time())
+            await self._registry.promote(
+                classifier.guild, classifier.id, number, champion, FALLBACK, reason, time.time()
+            )
         except Conflict:
             log.info("version.superseded", extra={"classifier": classifier.id, "number": number})
+
+    async def _load_base(self, base: str) -> tuple[Encoder, Head | None]:
+        """The base encoder; one whose files are damaged is fetched once more."""
+        directory = await self._base(base)
+        try:
+            return await load(directory)
+        except ArtifactError as error:
+            log.error("base.damaged", extra={"artifact": directory.name[:12], "why": str(error)})
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        return await load(await self._base(base))
 
     async def _base(self, base: str) -> Path:
         """Directory of the exported base encoder; fetched from the trainer once, then kept."""

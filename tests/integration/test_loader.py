@@ -21,7 +21,7 @@ from bot.inference.engine import Engine, Served
 from bot.inference.loader import NICENESS, load
 from bot.inference.memory import available_memory
 from storage.artifacts import seal
-from storage.errors import ArtifactError
+from storage.errors import ArtifactError, Busy
 from tests.fakes.fake_encoder import until
 from tests.fakes.tiny_encoder import make_tiny_base
 from trainer.model.encoder import Encoder
@@ -156,7 +156,7 @@ async def test_files_that_verify_but_do_not_fit_are_refused_with_the_reason(
 async def test_too_little_memory_is_refused_with_the_number_but_a_shared_encoder_needs_none(make: Make) -> None:
     encoder, _ = await load(make(0, head()), memory=lambda: 10**12)
     assert (await load(make(0, head(fill=0.3)), memory=lambda: 1000))[0] is encoder
-    with pytest.raises(ArtifactError, match=r"\d+ MB of memory and 0 MB are available"):
+    with pytest.raises(Busy, match=r"\d+ MB of memory and 0 MB are available"):
         await load(make(1, head()), memory=lambda: 1000)
 
 

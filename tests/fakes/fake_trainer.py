@@ -1,0 +1,114 @@
+"""A trainer in this process: at once done, its artifact real, its report and its failures chosen by the test."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bot.app
+from bot.app import System, open_system
+from storage.artifacts import seal
+from storage.errors import NotFound, PupilError
+from storage.records import EvaluationReport, PairedOutcome, Split
+from storage.settings import Settings, load_settings
+from storage.snapshots import read_snapshot
+from trainer.model.head import Head
+from trainer.protocol import Health, JobSpec, JobStatus, RunState, to_json
+
+
+def report_of(better: int, worse: int = 0) -> EvaluationReport:
+    """`better` rows that only the candidate has right and `worse` that only the champion has."""
+    rows = [PairedOutcome(n, "bug", Split.TRAIN, "praise", "bug") for n in range(better)]
+    rows += [PairedOutcome(better + n, "bug", Split.TRAIN, "bug", "praise") for n in range(worse)]
+    total = max(1, better + worse)
+    return EvaluationReport(tuple(rows), better / total, worse / total, 0.0, 0.0, (), (), 0.0, "v0", 10, 0)
+
+
+class FakeTrainer:
+    def __init__(self, root: Path, base: Path) -> None:
+        self.root = root
+        self.base = base
+        self.report = report_of(5)
+        self.poll_errors: list[PupilError] = []
+        """Raised by the next polls, one each."""
+        self.failure: tuple[str, bool] | None = None
+        """(sentence, retryable) that every job ends with; None: it succeeds."""
+        self.gate = asyncio.Event()
+        """Jobs stay running until it is set."""
+        self.gate.set()
+        self.calls: Counter[str] = Counter()
+        self.specs: dict[str, JobSpec] = {}
+        self._snapshots: dict[str, Path] = {}
+
+    async def health(self) -> Health:
+        return Health(1, "cpu", None, 0, 0)
+
+    async def put_snapshot(self, path: Path) -> None:
+        self._snapshots[path.stem] = path
+
+    async def submit(self, spec: JobSpec) -> JobStatus:
+        self.calls["submit"] += 1
+        self.specs[spec.job_id] = spec
+        return JobStatus(spec.job_id, spec.attempt, RunState.WAITING)
+
+    async def poll(self, job_id: str, after: int = 0, wait: float = 25.0) -> JobStatus:
+        if self.poll_errors:
+            raise self.poll_errors.pop(0)
+        if job_id not in self.specs:
+            raise NotFound(f"There is no job {job_id}.")
+        spec = self.specs[job_id]
+        await self.gate.wait()
+        if self.failure is not None:
+            return JobStatus(job_id, spec.attempt, RunState.FAILED, error=self.failure[0], retryable=self.failure[1])
+        return JobStatus(job_id, spec.attempt, RunState.SUCCEEDED, artifact=self._train(spec))
+
+    async def cancel(self, job_id: str) -> None:
+        self.calls["cancel"] += 1
+
+    async def give_artifact(self, directory: Path) -> None:
+        self.calls["give"] += 1
+
+    async def fetch_artifact(self, artifact_id: str, root: Path) -> Path:
+        shutil.copytree(self.root / artifact_id, root / artifact_id, dirs_exist_ok=True)
+        return root / artifact_id
+
+    async def base_artifact(self, base: str, root: Path) -> Path:
+        self.calls["base"] += 1
+        return root / seal(self._staging(root), root, "base", [], {}, 0.0)
+
+    def _staging(self, root: Path) -> Path:
+        staging = root / "fake.part"
+        shutil.copytree(self.base, staging)
+        return staging
+
+    def _train(self, spec: JobSpec) -> str:
+        content = read_snapshot(self._snapshots[spec.snapshot])
+        self.root.mkdir(exist_ok=True)
+        staging = self._staging(self.root)
+        names = tuple(label.name for label in content.labels)
+        Head(names, np.full((len(names), 32), 0.1, np.float32), np.zeros(len(names), np.float32), 1.0, 0.0).save(
+            staging
+        )
+        (staging / "report.json").write_text(to_json(self.report))
+        labels = [{"id": label.id, "name": label.name, "description": ""} for label in content.labels]
+        return seal(staging, self.root, "version", labels, {"job": spec.job_id}, 0.0)
+
+
+@asynccontextmanager
+async def system_with(trainer: FakeTrainer, data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[System]:
+    """The real system over `data` with this trainer; opened again it is the restarted bot."""
+
+    @asynccontextmanager
+    async def open_trainer(settings: Settings) -> AsyncIterator[FakeTrainer]:
+        yield trainer
+
+    monkeypatch.setattr(bot.app, "open_trainer", open_trainer)
+    async with open_system(load_settings(data=data, base="tiny", lease=1.0)) as system:
+        yield system
