@@ -20,7 +20,7 @@ from bot.inference.instant import InstantMemory
 from bot.inference.loader import load
 from storage.classifiers import Classifiers
 from storage.database import Database
-from storage.errors import ArtifactError, Busy, Conflict, InvalidInput, TrainerError
+from storage.errors import ArtifactError, Conflict, InvalidInput, TrainerError, TrainerUnavailable
 from storage.records import Classifier, ModelVersion, VersionState, version_name
 from storage.registry import Registry
 from trainer.model.encoder import Encoder
@@ -92,7 +92,8 @@ class Serving:
 
         Raises:
             InvalidInput: the classifier has no labels to choose from.
-            Busy: too many questions wait, or the model is still being prepared; says when to try again.
+            Busy: too many questions wait, or memory is short; says when to try again.
+            TrainerUnavailable: the base encoder is not here yet and the trainer cannot be reached.
         """
         if self._engine.current(classifier.id) is None:
             await self.ensure(classifier)
@@ -127,7 +128,7 @@ class Serving:
         """Brings the champion into memory, or the version before it when its files are damaged.
 
         Raises:
-            InvalidInput: there are no labels. Busy: the base encoder is not here yet and the trainer cannot be reached.
+            InvalidInput: there are no labels. Busy, TrainerUnavailable: see `prepare`.
         """
         async with self._loading.setdefault(classifier.id, asyncio.Lock()):
             if self._engine.current(classifier.id) is not None:
@@ -143,7 +144,8 @@ class Serving:
 
         Raises:
             ArtifactError: the files do not verify.
-            Busy: memory is short, or the base encoder is not here yet and the trainer cannot be reached.
+            Busy: memory is short.
+            TrainerUnavailable: the base encoder is not here yet and the trainer cannot be reached.
         """
         if version is None:
             encoder, head = await self._load_base(classifier.base)
@@ -213,6 +215,8 @@ class Serving:
             try:
                 directory = await self._bases.base_artifact(base, self._models)
             except TrainerError as error:
-                raise Busy(f"The model is not ready yet: {error} Try again in a moment.", retry_after=5.0) from error
+                raise TrainerUnavailable(
+                    f"The model is not ready yet: it comes from the trainer. {error} Try again once the trainer answers."
+                ) from error
             await self._database.set_state(key, directory.name)
             return directory

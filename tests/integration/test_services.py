@@ -1,0 +1,221 @@
+"""Labelling, asking, schedules and the lesson on a real database and engine; the trainer is scripted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.app import System
+from bot.playground.objects import GUILD_ID
+from bot.services.people import Actor, Role
+from storage.errors import Conflict, InvalidInput, NotFound, TrainerUnavailable
+from storage.records import JobState, Source, text_hash
+from tests.fakes.fake_trainer import FakeTrainer, system_with
+from tests.fakes.tiny_encoder import make_tiny_base
+
+LEAD = Actor("1", "10", "maria", Role.LEAD)
+ADA = Actor("1", "11", "ada")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, base: Path) -> FakeTrainer:
+    return FakeTrainer(tmp_path / "trainer", base)
+
+
+@pytest.fixture
+async def system(tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[System]:
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        yield system
+
+
+def golden_text() -> str:
+    """A text that the split's rule puts into the golden set."""
+    texts = (f"a text that is kept aside, number {number}" for number in range(1000))
+    return next(text for text in texts if is_golden(text))
+
+
+def is_golden(text: str) -> bool:
+    return int(hashlib.sha256(f"golden:{text_hash(text)}".encode()).hexdigest(), 16) % 10 == 0
+
+
+async def test_label_counts_in_the_next_answer_and_undo_of_a_change_restores_the_label_before(system: System) -> None:
+    services = system.services
+    triage = await services.classifiers.create(LEAD, "triage", ["bug", "praise"])
+    first = await services.labeling.label(ADA, triage, "the app  CRASHES", "BUG", Source.COMMAND)
+    assert (first.label, first.previous, first.label_total) == ("bug", None, 1)
+    changed = await services.labeling.label(ADA, triage, "The app crashes", "praise", Source.COMMAND)
+    assert (changed.example_id, changed.previous) == (first.example_id, "bug")
+    await system.serving.settle(triage)
+    answer = await services.prediction.ask(ADA, triage, "the app crashes", Source.COMMAND)
+    assert answer.version == "v0+1"
+    assert answer.taught is not None
+    assert answer.taught.label == "praise"
+    undone = await services.labeling.undo(ADA)
+    assert undone is not None
+    assert (undone.label, undone.now) == ("praise", "bug")
+
+
+async def test_golden_text_is_told_as_taught_but_never_trained_on(system: System) -> None:
+    triage = await system.services.classifiers.create(LEAD, "triage", ["bug", "praise"])
+    receipt = await system.services.labeling.label(ADA, triage, golden_text(), "praise", Source.COMMAND)
+    assert receipt.golden
+    answer = await system.services.prediction.ask(ADA, triage, golden_text().upper(), Source.COMMAND)
+    assert answer.taught is not None
+    assert answer.taught.label == "praise"
+
+
+async def test_unknown_label_names_the_nearest_and_stores_nothing(system: System) -> None:
+    triage = await system.services.classifiers.create(LEAD, "triage", ["billing", "praise"])
+    with pytest.raises(NotFound, match="Did you mean `billing`"):
+        await system.services.labeling.label(ADA, triage, "twice charged", "biling", Source.COMMAND)
+    assert sum(count.total for count in await system.services.classifiers.labels(triage)) == 0
+
+
+async def test_suggestions_put_the_models_guess_first_and_follow_what_is_typed(system: System) -> None:
+    triage = await system.services.classifiers.create(LEAD, "triage", ["bug", "refund", "praise"])
+    ranked = await system.services.labeling.suggest(triage, "refund the order", "")
+    confidences = [confidence for _, confidence in ranked if confidence is not None]
+    assert len(confidences) == 3
+    assert confidences == sorted(confidences, reverse=True)
+    assert [name for name, _ in await system.services.labeling.suggest(triage, "", "RA")] == ["praise"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([("fine", "bug"), ("", "bug")], "Row 2: The text is empty"),
+        ([("fine", "bug"), ("x" * 4001, "bug")], "Row 2: The text has 4,001 characters"),
+        ([("fine", "bug"), ("fine too", " ")], "Row 2 has no label"),
+        ([], "no rows"),
+    ],
+)
+async def test_import_is_all_or_nothing(system: System, rows: list[tuple[str, str]], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        await system.services.labeling.import_rows(LEAD, "triage", rows, Source.FILE)
+    assert await system.classifiers.list("1") == []
+
+
+async def test_feedback_becomes_a_label_of_that_person_once(system: System) -> None:
+    triage = await system.services.classifiers.create(LEAD, "triage", ["bug", "praise"])
+    asked = await system.services.prediction.ask(ADA, triage, "it freezes", Source.COMMAND)
+    for _ in range(2):  # a double click
+        receipt = await system.services.prediction.wrong(ADA, asked.id, "bug")
+        assert receipt is not None
+        assert receipt.label_total == 1
+    silent = await system.services.prediction.ask(ADA, triage, "somebody else's words", Source.MESSAGE)
+    assert await system.services.prediction.right(ADA, silent.id) is None
+    assert sum(count.total for count in await system.services.classifiers.labels(triage)) == 1
+    stats = await system.services.classifiers.stats(triage)
+    assert (stats.asked, stats.annotators) == (2, [("ada", 1)])
+
+
+async def test_one_server_does_not_see_the_other(system: System) -> None:
+    triage = await system.services.classifiers.create(LEAD, "triage", ["bug", "praise"])
+    asked = await system.services.prediction.ask(ADA, triage, "it freezes", Source.COMMAND)
+    stranger = Actor("2", "10", "maria", Role.OPERATOR)
+    for attempt in (
+        system.services.prediction.right(stranger, asked.id),
+        system.services.classifiers.resolve("2", "triage"),
+        system.services.training.cancel_job(stranger, "00"),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
+    assert await system.services.labeling.undo(stranger) is None
+
+
+async def test_classifier_is_found_by_channel_then_as_the_only_one_then_asked_for(system: System) -> None:
+    classifiers = system.services.classifiers
+    with pytest.raises(NotFound, match="/classifier create"):
+        await classifiers.resolve("1", None)
+    await classifiers.create(LEAD, "triage")
+    assert (await classifiers.resolve("1", None)).name == "triage"
+    await classifiers.create(LEAD, "mood")
+    with pytest.raises(InvalidInput, match="`mood`, `triage`"):
+        await classifiers.resolve("1", None, "c1")
+    await classifiers.use(LEAD, "c1", "mood")
+    assert (await classifiers.resolve("1", None, "c1")).name == "mood"
+
+
+async def test_a_count_of_new_labels_starts_one_training(system: System) -> None:
+    rows = [(f"text {number} about it", "bug" if number % 2 else "praise") for number in range(40)]
+    receipt = await system.services.labeling.import_rows(LEAD, "triage", rows, Source.FILE)
+    training = system.services.training
+    await training.schedule(LEAD, receipt.classifier, None, 30, "UTC")
+    now = datetime.now(UTC)
+    for _ in range(3):
+        await training.tick(now)
+    update = await training.status(receipt.classifier)
+    assert update is not None
+    assert update.job.reason == "30 new labels"
+    ended = await training.wait("1", update.job.id)
+    assert ended.job.state is JobState.SUCCEEDED
+    await training.tick(now)
+    newest = await training.status(receipt.classifier)
+    assert newest is not None
+    assert newest.job.id == update.job.id, "what was trained is not new any more"
+
+
+async def test_slot_missed_while_the_bot_was_off_runs_once_after_the_restart(
+    tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(f"text {number} about it", "bug" if number % 2 else "praise") for number in range(40)]
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        receipt = await system.services.labeling.import_rows(LEAD, "triage", rows, Source.FILE)
+        await system.services.training.schedule(LEAD, receipt.classifier, "0 3 * * *", None, "Europe/Berlin")
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        later = datetime.now(UTC) + timedelta(days=3)
+        for _ in range(3):
+            await system.services.training.tick(later)
+        update = await system.services.training.status(receipt.classifier)
+        assert update is not None
+        assert update.job.reason.startswith("scheduled for")
+        await system.services.training.wait("1", update.job.id)
+        await system.services.training.tick(later + timedelta(minutes=1))
+        assert len(await system.services.promotion.versions(receipt.classifier)) == 1
+
+
+async def test_without_base_and_trainer_labels_are_kept_and_the_answer_says_what_is_missing(
+    system: System, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreachable(*_: object) -> Path:
+        raise TrainerUnavailable("The trainer cannot be reached.")
+
+    monkeypatch.setattr(trainer, "base_artifact", unreachable)
+    triage = await system.services.classifiers.create(LEAD, "triage", ["bug", "praise"])
+    with pytest.raises(TrainerUnavailable, match="once the trainer answers"):
+        await system.services.prediction.ask(ADA, triage, "it crashes", Source.COMMAND)
+    receipt = await system.services.labeling.label(ADA, triage, "it crashes", "bug", Source.COMMAND)
+    assert receipt.guess is None
+    monkeypatch.undo()
+    answer = await system.services.prediction.ask(ADA, triage, "it crashes", Source.COMMAND)
+    assert answer.version == "v0+1"
+
+
+async def test_lesson_goes_step_by_step_over_a_restart_and_leaves_out_what_was_labelled(
+    tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    someone = Actor(GUILD_ID, "local", "local", Role.OPERATOR)
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        lesson = system.services.lesson
+        with pytest.raises(Conflict, match="comes later"):
+            await lesson.step(someone, "teach")
+        with pytest.raises(NotFound, match="no step"):
+            await lesson.step(someone, "dance")
+        state = await lesson.step(someone, "names")
+        assert [step["state"] for step in state["steps"]] == ["done", "ready", "locked", "locked"]
+        triage = await system.services.classifiers.resolve(GUILD_ID, "triage")
+        question, label = lesson.lesson.kept[0]
+        await system.services.labeling.label(someone, triage, question, label, Source.COMMAND)
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        state = await system.services.lesson.step(someone, "teach")
+        assert [step["asked"] for step in state["steps"][:2]] == [60, 59]
+        assert [step["state"] for step in state["steps"]] == ["done", "done", "ready", "locked"]
