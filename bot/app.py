@@ -27,14 +27,9 @@ from bot.services.status import LoopLag, StatusService
 from bot.services.system import Services
 from bot.services.training import TrainingService
 from storage.artifacts import sweep
-from storage.classifiers import Classifiers
 from storage.database import Database
-from storage.examples import Examples
-from storage.jobs import Jobs
-from storage.predictions import Predictions
-from storage.registry import Registry
-from storage.schedules import Schedules
 from storage.settings import Settings, read_secret
+from storage.stores import Stores
 from trainer.client import TrainerClient
 
 log = logging.getLogger(__name__)
@@ -45,10 +40,8 @@ class System:
     """Everything that runs, for `run` and the tests; commands need only `services`."""
 
     services: Services
-    database: Database
+    stores: Stores
     serving: Serving
-    classifiers: Classifiers
-    engine: Engine
 
 
 @asynccontextmanager
@@ -71,26 +64,24 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
         # What is kept
-        database = await stack.enter_async_context(Database(space / "pupil.db"))
+        stores = Stores.over(await stack.enter_async_context(Database(space / "pupil.db")))
         sweep(models)
-        classifiers, examples = Classifiers(database), Examples(database)
-        predictions, jobs = Predictions(database), Jobs(database)
-        registry, schedules = Registry(database), Schedules(database)
         # What trains and what answers
         trainer = await stack.enter_async_context(open_trainer(settings))
         engine = await stack.enter_async_context(
             Engine(settings.inference_threads, settings.queue_limit, settings.query_deadline)
         )
-        memory = await stack.enter_async_context(InstantMemory(examples, classifiers, engine))
-        serving = Serving(database, classifiers, registry, engine, memory, trainer, models)
-        # What people do: label → train → promote → ask
-        labeling = LabelingService(classifiers, examples, registry, schedules, serving, base=settings.base)
-        promotion = PromotionService(registry, serving)
+        memory = await stack.enter_async_context(InstantMemory(stores.examples, stores.classifiers, engine))
+        serving = Serving(stores, engine, memory, trainer, models)
+        # What people do: name labels → label → train → promote → ask
+        classifiers = ClassifierService(
+            stores, base=settings.base, version_of=serving.version_of, changed=serving.touch
+        )
+        labeling = LabelingService(stores, serving, base=settings.base)
+        promotion = PromotionService(stores.registry, serving)
         runner = await stack.enter_async_context(
             JobRunner(
-                jobs,
-                classifiers,
-                registry,
+                stores,
                 promotion,
                 serving,
                 trainer,
@@ -101,50 +92,16 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
                 lease=settings.lease,
             )
         )
-        training = TrainingService(
-            database,
-            classifiers,
-            examples,
-            jobs,
-            registry,
-            schedules,
-            runner,
-            snapshots,
-            settings.recipe,
-            settings.seed,
-        )
-        classifier_service = ClassifierService(
-            classifiers,
-            examples,
-            predictions,
-            registry,
-            jobs,
-            schedules,
-            base=settings.base,
-            version_of=serving.version_of,
-            changed=serving.touch,
-        )
+        training = TrainingService(stores, runner, snapshots, settings.recipe, settings.seed)
+        prediction = PredictionService(stores, labeling, serving)
+        channels = None if settings.token else (CHANNEL_IDS["support"], CHANNEL_IDS["training"])
+        lesson = LessonService(stores, classifiers, labeling, training, serving, guild=GUILD_ID, channels=channels)
+        # How it is doing
         lag = LoopLag()
         stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))
-        services = Services(
-            classifiers=classifier_service,
-            labeling=labeling,
-            prediction=PredictionService(classifiers, examples, predictions, labeling, serving),
-            training=training,
-            promotion=promotion,
-            lesson=LessonService(
-                database,
-                classifier_service,
-                examples,
-                labeling,
-                training,
-                serving,
-                guild=GUILD_ID,
-                channels=None if settings.token else (CHANNEL_IDS["support"], CHANNEL_IDS["training"]),
-            ),
-            status=StatusService(classifiers, serving, trainer, lag, space),
-        )
-        yield System(services, database, serving, classifiers, engine)
+        status = StatusService(stores.classifiers, serving, trainer, lag, space)
+        services = Services(classifiers, labeling, prediction, training, promotion, lesson, status)
+        yield System(services, stores, serving)
 
 
 @asynccontextmanager

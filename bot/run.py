@@ -73,8 +73,8 @@ async def _chat(
     bot = PupilBot(
         system.services,
         settings,
-        get_state=system.database.get_state,
-        set_state=system.database.set_state,
+        get_state=system.stores.database.get_state,
+        set_state=system.stores.database.set_state,
         # Discord sends many guilds one by one, the playground its only one.
         guild_ready_timeout=2.0 if settings.token else 0.05,
     )
@@ -98,7 +98,7 @@ async def _greet(bot: PupilBot, system: System, url: str) -> None:
     """The one line on stdout, once a person can use it; then the models are brought into memory."""
     await bot.wait_until_ready()
     print(f"Pupil is ready: {url}/", flush=True)
-    for classifier in await system.classifiers.list():
+    for classifier in await system.stores.classifiers.list():
         with suppress(PupilError):  # says so when somebody asks
             await system.serving.ensure(classifier)
     # What is here now stays: the collector need not walk it again and again (a full collection stalls for 0.4 s).

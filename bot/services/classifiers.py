@@ -8,14 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from bot.services.people import Actor, Role
-from storage.classifiers import Classifiers, check_label_name
+from storage.classifiers import check_label_name
 from storage.errors import InvalidInput, NotFound
-from storage.examples import Examples
-from storage.jobs import Jobs
-from storage.predictions import Predictions
 from storage.records import Classifier, Label, LabelCount, ModelVersion, Schedule, TrainingJob, normalise
-from storage.registry import Registry
-from storage.schedules import Schedules
+from storage.stores import Stores
 
 NIGHTLY = "0 3 * * *"
 """A new classifier retrains at three in the morning (UTC) if there is something new; `/train schedule` changes it."""
@@ -43,24 +39,19 @@ class Stats:
 class ClassifierService:
     def __init__(
         self,
-        classifiers: Classifiers,
-        examples: Examples,
-        predictions: Predictions,
-        registry: Registry,
-        jobs: Jobs,
-        schedules: Schedules,
+        stores: Stores,
         *,
         base: str,
         version_of: Callable[[int], str],
         changed: Callable[[Classifier], None],
     ) -> None:
         """`version_of` names what serves a classifier id now; `changed` hears that a classifier's labels changed."""
-        self._classifiers = classifiers
-        self._examples = examples
-        self._predictions = predictions
-        self._registry = registry
-        self._jobs = jobs
-        self._schedules = schedules
+        self._classifiers = stores.classifiers
+        self._examples = stores.examples
+        self._predictions = stores.predictions
+        self._registry = stores.registry
+        self._jobs = stores.jobs
+        self._schedules = stores.schedules
         self._base = base
         self._version_of = version_of
         self._changed = changed

@@ -19,7 +19,6 @@ from typing import Any, Protocol, Self
 from bot.services.promotion import PromotionService, decide, paired
 from bot.services.serving import Serving
 from bot.services.updates import JobUpdate, Updates
-from storage.classifiers import Classifiers
 from storage.errors import (
     ArtifactError,
     Busy,
@@ -31,7 +30,6 @@ from storage.errors import (
     TrainerUnavailable,
     TrainingFailed,
 )
-from storage.jobs import Jobs
 from storage.records import (
     Classifier,
     EvaluationReport,
@@ -43,8 +41,8 @@ from storage.records import (
     VersionState,
     version_name,
 )
-from storage.registry import Registry
 from storage.snapshots import read_snapshot
+from storage.stores import Stores
 from trainer.protocol import JobSpec, JobStatus, Progress, RunState, from_json, to_json
 
 log = logging.getLogger(__name__)
@@ -72,9 +70,7 @@ class JobRunner:
 
     def __init__(
         self,
-        jobs: Jobs,
-        classifiers: Classifiers,
-        registry: Registry,
+        stores: Stores,
         promotion: PromotionService,
         serving: Serving,
         trainer: Trainer,
@@ -87,9 +83,9 @@ class JobRunner:
         policy: PromotionPolicy | None = None,
     ) -> None:
         self.updates = Updates()
-        self._jobs = jobs
-        self._classifiers = classifiers
-        self._registry = registry
+        self._jobs = stores.jobs
+        self._classifiers = stores.classifiers
+        self._registry = stores.registry
         self._promotion = promotion
         self._serving = serving
         self._trainer = trainer

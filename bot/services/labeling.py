@@ -14,12 +14,10 @@ from bot.services.people import Actor, Role
 from bot.services.readiness import until_training
 from bot.services.serving import Serving
 from bot.services.texts import check_text
-from storage.classifiers import Classifiers
 from storage.errors import InvalidInput, NotFound, PupilError
-from storage.examples import Examples, LabelResult
+from storage.examples import LabelResult
 from storage.records import Classifier, Label, LabelScore, Source, Split, normalise
-from storage.registry import Registry
-from storage.schedules import Schedules
+from storage.stores import Stores
 
 log = logging.getLogger(__name__)
 
@@ -76,18 +74,15 @@ class ImportReceipt:
 class LabelingService:
     def __init__(
         self,
-        classifiers: Classifiers,
-        examples: Examples,
-        registry: Registry,
-        schedules: Schedules,
+        stores: Stores,
         serving: Serving,
         *,
         base: str,
     ) -> None:
-        self._classifiers = classifiers
-        self._examples = examples
-        self._registry = registry
-        self._schedules = schedules
+        self._classifiers = stores.classifiers
+        self._examples = stores.examples
+        self._registry = stores.registry
+        self._schedules = stores.schedules
         self._serving = serving
         self._base = base
 

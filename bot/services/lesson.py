@@ -21,10 +21,9 @@ from bot.services.people import Actor
 from bot.services.serving import Serving
 from bot.services.training import NotYet, TrainingService
 from bot.services.updates import JobUpdate
-from storage.database import Database
 from storage.errors import Conflict, NotFound
-from storage.examples import Examples
 from storage.records import Classifier, JobState, Source, text_hash
+from storage.stores import Stores
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +82,8 @@ def load_lesson() -> Lesson:
 class LessonService:
     def __init__(
         self,
-        database: Database,
+        stores: Stores,
         classifiers: ClassifierService,
-        examples: Examples,
         labeling: LabelingService,
         training: TrainingService,
         serving: Serving,
@@ -94,9 +92,9 @@ class LessonService:
         channels: tuple[str, str] | None,
     ) -> None:
         """`channels`: where people ask (the lesson becomes its default) and where the training is shown."""
-        self._database = database
+        self._database = stores.database
         self._classifiers = classifiers
-        self._examples = examples
+        self._examples = stores.examples
         self._labeling = labeling
         self._training = training
         self._serving = serving

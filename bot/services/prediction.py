@@ -10,10 +10,8 @@ from bot.services.labeling import LabelingService, LabelReceipt
 from bot.services.people import Actor
 from bot.services.serving import Serving
 from bot.services.texts import check_text
-from storage.classifiers import Classifiers
-from storage.examples import Examples
-from storage.predictions import Predictions
 from storage.records import Classifier, LabelledText, Prediction, Source, Split
+from storage.stores import Stores
 
 log = logging.getLogger(__name__)
 
@@ -25,15 +23,13 @@ else's message is not stored; a program that asks through the API labels through
 class PredictionService:
     def __init__(
         self,
-        classifiers: Classifiers,
-        examples: Examples,
-        predictions: Predictions,
+        stores: Stores,
         labeling: LabelingService,
         serving: Serving,
     ) -> None:
-        self._classifiers = classifiers
-        self._examples = examples
-        self._predictions = predictions
+        self._classifiers = stores.classifiers
+        self._examples = stores.examples
+        self._predictions = stores.predictions
         self._labeling = labeling
         self._serving = serving
 

@@ -18,11 +18,9 @@ from typing import Protocol
 from bot.inference.engine import Answer, Engine, Served
 from bot.inference.instant import InstantMemory
 from bot.inference.loader import load
-from storage.classifiers import Classifiers
-from storage.database import Database
 from storage.errors import ArtifactError, Conflict, InvalidInput, TrainerError, TrainerUnavailable
 from storage.records import Classifier, ModelVersion, VersionState, version_name
-from storage.registry import Registry
+from storage.stores import Stores
 from trainer.model.encoder import Encoder
 from trainer.model.head import Head
 
@@ -66,17 +64,15 @@ class Latencies:
 class Serving:
     def __init__(
         self,
-        database: Database,
-        classifiers: Classifiers,
-        registry: Registry,
+        stores: Stores,
         engine: Engine,
         memory: InstantMemory,
         bases: BaseSource,
         models: Path,
     ) -> None:
-        self._database = database
-        self._classifiers = classifiers
-        self._registry = registry
+        self._database = stores.database
+        self._classifiers = stores.classifiers
+        self._registry = stores.registry
         self._engine = engine
         self._memory = memory
         self._bases = bases
@@ -216,7 +212,8 @@ class Serving:
                 directory = await self._bases.base_artifact(base, self._models)
             except TrainerError as error:
                 raise TrainerUnavailable(
-                    f"The model is not ready yet: it comes from the trainer. {error} Try again once the trainer answers."
+                    f"The model is not ready yet: it comes from the trainer. {error} "
+                    "Try again once the trainer answers."
                 ) from error
             await self._database.set_state(key, directory.name)
             return directory

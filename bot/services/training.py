@@ -19,15 +19,10 @@ from bot.services.people import Actor, Role, timer
 from bot.services.readiness import why_not
 from bot.services.slots import check_cron, check_timezone, latest_slot, nominal
 from bot.services.updates import JobUpdate
-from storage.classifiers import Classifiers
-from storage.database import Database
 from storage.errors import Conflict, InvalidInput, NotFound
-from storage.examples import Examples
-from storage.jobs import Jobs
 from storage.records import Classifier, JobState, Schedule, TrainingJob, version_name
-from storage.registry import Registry
-from storage.schedules import Schedules
 from storage.snapshots import SnapshotContent, SnapshotLabel, SnapshotRow, write_snapshot
+from storage.stores import Stores
 
 log = logging.getLogger(__name__)
 
@@ -54,23 +49,18 @@ class Requested:
 class TrainingService:
     def __init__(
         self,
-        database: Database,
-        classifiers: Classifiers,
-        examples: Examples,
-        jobs: Jobs,
-        registry: Registry,
-        schedules: Schedules,
+        stores: Stores,
         runner: JobRunner,
         snapshots: Path,
         recipe: dict[str, Any],
         seed: int,
     ) -> None:
-        self._database = database
-        self._classifiers = classifiers
-        self._examples = examples
-        self._jobs = jobs
-        self._registry = registry
-        self._schedules = schedules
+        self._database = stores.database
+        self._classifiers = stores.classifiers
+        self._examples = stores.examples
+        self._jobs = stores.jobs
+        self._registry = stores.registry
+        self._schedules = stores.schedules
         self._runner = runner
         self._snapshots = snapshots
         self._recipe = recipe

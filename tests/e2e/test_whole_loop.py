@@ -107,7 +107,7 @@ async def test_the_loop_from_the_first_label_to_the_roll_back(tmp_path: Path) ->
 
 
 async def only_guild(bot: Running) -> tuple[str, str]:
-    classifiers = await bot.system.classifiers.list()
+    classifiers = await bot.system.stores.classifiers.list()
     return classifiers[0].guild, classifiers[0].name
 
 

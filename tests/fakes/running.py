@@ -89,8 +89,8 @@ async def running_bot(data: Path, base: Path, **settings: Any) -> AsyncIterator[
             bot = PupilBot(
                 system.services,
                 chosen,
-                get_state=system.database.get_state,
-                set_state=system.database.set_state,
+                get_state=system.stores.database.get_state,
+                set_state=system.stores.database.set_state,
                 guild_ready_timeout=0.05,
             )
             life = asyncio.create_task(run_bot(bot, "playground", stop))

@@ -101,7 +101,7 @@ async def test_suggestions_put_the_models_guess_first_and_follow_what_is_typed(s
 async def test_import_is_all_or_nothing(system: System, rows: list[tuple[str, str]], words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         await system.services.labeling.import_rows(LEAD, "triage", rows, Source.FILE)
-    assert await system.classifiers.list("1") == []
+    assert await system.stores.classifiers.list("1") == []
 
 
 async def test_feedback_becomes_a_label_of_that_person_once(system: System) -> None:

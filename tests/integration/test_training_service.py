@@ -47,9 +47,9 @@ async def system(tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.Monke
 
 async def taught(system: System, start: int = 0, count: int = 60) -> Classifier:
     """Texts `start` to `start + count` labelled in turn; the classifier is made where it is missing."""
-    if not await system.classifiers.list("g"):
+    if not await system.stores.classifiers.list("g"):
         await system.services.classifiers.create(LEAD, "triage", ["bug", "praise"])
-    classifier = await system.classifiers.get("g", "triage")
+    classifier = await system.stores.classifiers.get("g", "triage")
     for n in range(start, start + count):
         label = "bug" if n % 2 else "praise"
         await system.services.labeling.label(LEAD, classifier, f"text number {n}", label, Source.API)
