@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -59,6 +60,12 @@ async def test_label_counts_in_the_next_answer_and_undo_of_a_change_restores_the
     assert answer.version == "v0+1"
     assert answer.taught is not None
     assert answer.taught.label == "praise"
+    # Once it serves, a label is taken in without anybody waiting for it.
+    await services.labeling.label(ADA, triage, "wonderful, thank you", "praise", Source.COMMAND)
+    async with asyncio.timeout(10):
+        while (await services.prediction.ask(ADA, triage, "anything", Source.API)).version != "v0+2":
+            await asyncio.sleep(0.02)
+    await services.labeling.undo(ADA)
     undone = await services.labeling.undo(ADA)
     assert undone is not None
     assert (undone.label, undone.now) == ("praise", "bug")
@@ -164,6 +171,23 @@ async def test_a_count_of_new_labels_starts_one_training(system: System) -> None
     assert newest.job.id == update.job.id, "what was trained is not new any more"
 
 
+async def test_a_count_that_led_to_a_cancelled_training_does_not_ask_again_at_once(
+    system: System, trainer: FakeTrainer
+) -> None:
+    trainer.gate.clear()
+    rows = [(f"text {number} about it", "bug" if number % 2 else "praise") for number in range(40)]
+    receipt = await system.services.labeling.import_rows(LEAD, "triage", rows, Source.FILE)
+    training = system.services.training
+    await training.schedule(LEAD, receipt.classifier, None, 30, "UTC")
+    await training.tick(datetime.now(UTC))
+    cancelled = await training.cancel(LEAD, receipt.classifier)
+    assert cancelled is not None
+    await training.tick(datetime.now(UTC))
+    newest = await training.status(receipt.classifier)
+    assert newest is not None
+    assert newest.job.id == cancelled.id
+
+
 async def test_slot_missed_while_the_bot_was_off_runs_once_after_the_restart(
     tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +203,12 @@ async def test_slot_missed_while_the_bot_was_off_runs_once_after_the_restart(
         assert update is not None
         assert update.job.reason.startswith("scheduled for")
         await system.services.training.wait("1", update.job.id)
+        # The slot is used up, also when there is something new again.
+        await system.services.labeling.label(LEAD, receipt.classifier, "one more", "bug", Source.COMMAND)
         await system.services.training.tick(later + timedelta(minutes=1))
+        again = await system.services.training.status(receipt.classifier)
+        assert again is not None
+        assert again.job.id == update.job.id
         assert len(await system.services.promotion.versions(receipt.classifier)) == 1
 
 
