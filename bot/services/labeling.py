@@ -8,13 +8,14 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bot.services.people import Actor, Role
 from bot.services.readiness import until_training
 from bot.services.serving import Serving
 from bot.services.texts import check_text
-from storage.errors import InvalidInput, NotFound, PupilError
+from storage.errors import Conflict, InvalidInput, NotFound, PupilError
 from storage.examples import LabelResult
 from storage.records import Classifier, Label, LabelScore, Source, Split, normalise
 from storage.stores import Stores
@@ -150,7 +151,8 @@ class LabelingService:
         classifier = await self._get_or_create(actor, classifier_name)
         new_labels = await self._missing_labels(classifier, [label for _, label in checked])
         for name in new_labels:
-            await self._classifiers.add_label(classifier.guild, classifier.id, name)
+            with suppress(Conflict):  # somebody else has created it in this moment
+                await self._classifiers.add_label(classifier.guild, classifier.id, name)
         ids = {normalise(label.name): label.id for label in await self._labels(classifier)}
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
         result = await self._examples.add_many(
@@ -171,7 +173,9 @@ class LabelingService:
         try:
             return await self._classifiers.get(actor.guild, name)
         except NotFound:
-            return await self._classifiers.create(actor.guild, name, actor.id, self._base, time.time())
+            with suppress(Conflict):
+                return await self._classifiers.create(actor.guild, name, actor.id, self._base, time.time())
+            return await self._classifiers.get(actor.guild, name)
 
     async def _missing_labels(self, classifier: Classifier, names: Sequence[str]) -> list[str]:
         """Names no label has yet, once each, in order of first appearance."""

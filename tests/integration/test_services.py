@@ -111,6 +111,14 @@ async def test_import_is_all_or_nothing(system: System, rows: list[tuple[str, st
     assert await system.stores.classifiers.list("1") == []
 
 
+async def test_imports_at_the_same_moment_share_what_they_create(system: System) -> None:
+    rows = [[(f"text {number} of {who}", "bug" if number % 2 else "praise") for number in range(9)] for who in range(4)]
+    imports = [system.services.labeling.import_rows(LEAD, "triage", each, Source.FILE) for each in rows]
+    await asyncio.gather(*imports)
+    counts = await system.services.classifiers.labels(await system.services.classifiers.resolve("1", "triage"))
+    assert {count.label.name: count.total for count in counts} == {"praise": 20, "bug": 16}
+
+
 async def test_feedback_becomes_a_label_of_that_person_once(system: System) -> None:
     triage = await system.services.classifiers.create(LEAD, "triage", ["bug", "praise"])
     asked = await system.services.prediction.ask(ADA, triage, "it freezes", Source.COMMAND)

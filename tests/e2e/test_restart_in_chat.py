@@ -1,0 +1,112 @@
+"""The bot dies while it trains; the chat server lives on in a process of its own, as Discord would.
+
+Everything a person sees goes through the page's socket: the command, the progress message, the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bot.playground.objects import CHANNEL_IDS
+from bot.playground.reply import message_text
+from tests.fakes.running import make_base, make_texts, start_bot, start_process
+
+LABELS = ("bug", "refund", "account")
+SUPPORT = CHANNEL_IDS["support"]
+
+
+@asynccontextmanager
+async def playground(state: Path) -> AsyncIterator[str]:
+    """The address of a playground in a process of its own."""
+    process = await start_process("bot.playground", "--port", "0", "--state", str(state))
+    assert process.stdout is not None
+    line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+    try:
+        yield line.removeprefix("The playground is ready: ").strip().rstrip("/")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
+class Page:
+    """A browser's side of the socket, as far as this story needs it."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._number = 0
+
+    async def ask(self, op: str, **fields: Any) -> Any:
+        self._number += 1
+        await self._socket.send_json({"op": op, "n": self._number, **fields})
+        while True:
+            frame = await asyncio.wait_for(self._socket.receive_json(), 20)
+            if frame.get("n") == self._number:
+                assert frame["ok"], frame
+                return frame["data"]
+
+    async def messages(self) -> list[dict[str, Any]]:
+        return (await self.ask("hello"))["messages"][SUPPORT]
+
+    async def command(self, group: str, sub: str, **options: str) -> None:
+        commands = (await self.ask("hello"))["commands"]
+        found = next(command for command in commands if command["name"] == group)
+        typed = [{"name": name, "type": 3, "value": value} for name, value in options.items()]
+        chosen = [{"name": sub, "type": 1, "options": typed}]
+        before = len(await self.messages())
+        await self.ask("command", channel_id=SUPPORT, command_id=found["id"], options=chosen)
+        for _ in range(100):
+            answers = (await self.messages())[before:]
+            if any(message["flags"] & 64 and message_text(message) for message in answers):
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"/{group} {sub} was not answered.")
+
+    async def training(self, words: str) -> dict[str, Any]:
+        """The one public message about the training, once it says `words`."""
+        for _ in range(400):
+            public = [message for message in await self.messages() if not message["flags"] & 64]
+            assert len(public) <= 1, [message_text(message) for message in public]
+            if public and words in message_text(public[0]):
+                return public[0]
+            await asyncio.sleep(0.15)
+        raise AssertionError([message_text(message) for message in await self.messages()])
+
+
+@asynccontextmanager
+async def page_of(url: str) -> AsyncIterator[Page]:
+    async with (
+        aiohttp.ClientSession(headers={"Origin": url}) as session,
+        session.ws_connect(f"{url}/playground/socket") as socket,
+    ):
+        yield Page(socket)
+
+
+@pytest.mark.slow
+async def test_progress_message_goes_on_after_a_kill_and_becomes_the_result(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    variables = {"PUPIL_RECIPE": json.dumps({"frozen_layers": 0, "body_rate": 0.005, "epochs": 60})}
+    async with playground(tmp_path / "playground.db") as url, page_of(url) as page:
+        variables |= {"PUPIL_PLAYGROUND_URL": url, "PUPIL_PROGRESS_INTERVAL": "0.2"}
+        bot = await start_bot(tmp_path / "data", base, **variables)
+        await page.command("classifier", "create", name="triage", labels=", ".join(LABELS))
+        rows = [{"text": text, "label": label} for text, label in make_texts(240, LABELS)]
+        await bot.call("POST", "/classifiers/triage/examples", rows)
+        await page.command("train", "now")
+        before = await page.training("%")
+        await bot.end(signal.SIGKILL)
+
+        bot = await start_bot(tmp_path / "data", base, **variables)
+        try:
+            after = await page.training("held-out texts")
+            assert after["id"] == before["id"]
+        finally:
+            assert await bot.end() == 0
