@@ -1,4 +1,4 @@
-"""The bot dies while it trains; the chat server lives on in a process of its own, as Discord would.
+"""The bot ends while it trains, asked to or killed; the chat server lives on in a process of its own, as Discord would.
 
 Everything a person sees goes through the page's socket: the command, the progress message, the result.
 """
@@ -18,7 +18,7 @@ import pytest
 
 from bot.playground.objects import CHANNEL_IDS
 from bot.playground.reply import message_text
-from tests.fakes.running import make_base, make_texts, start_bot, start_process
+from tests.fakes.running import BotProcess, make_base, make_texts, start_bot, start_process
 
 LABELS = ("bug", "refund", "account")
 SUPPORT = CHANNEL_IDS["support"]
@@ -90,23 +90,67 @@ async def page_of(url: str) -> AsyncIterator[Page]:
         yield Page(socket)
 
 
-@pytest.mark.slow
-async def test_progress_message_goes_on_after_a_kill_and_becomes_the_result(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base")
-    variables = {"PUPIL_RECIPE": json.dumps({"frozen_layers": 0, "body_rate": 0.005, "epochs": 60})}
-    async with playground(tmp_path / "playground.db") as url, page_of(url) as page:
-        variables |= {"PUPIL_PLAYGROUND_URL": url, "PUPIL_PROGRESS_INTERVAL": "0.2"}
-        bot = await start_bot(tmp_path / "data", base, **variables)
-        await page.command("classifier", "create", name="triage", labels=", ".join(LABELS))
-        rows = [{"text": text, "label": label} for text, label in make_texts(240, LABELS)]
-        await bot.call("POST", "/classifiers/triage/examples", rows)
-        await page.command("train", "now")
-        before = await page.training("%")
-        await bot.end(signal.SIGKILL)
+def button(message: dict[str, Any], label: str) -> str:
+    """The id of the button with this label."""
+    rows = [part for row in message["components"] for part in row.get("components", [])]
+    return next(part["custom_id"] for part in rows if part.get("label") == label)
 
-        bot = await start_bot(tmp_path / "data", base, **variables)
+
+async def command_versions(page: Page) -> dict[str, str]:
+    """Each command's own version: registering commands anew changes it."""
+    return {command["id"]: command["version"] for command in (await page.ask("hello"))["commands"]}
+
+
+async def answer_with(page: Page, label: str) -> dict[str, Any]:
+    return next(
+        message
+        for message in reversed(await page.messages())
+        if message["flags"] & 64 and label in json.dumps(message["components"])
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_after_a_restart_in_a_training_chat_goes_on_where_it_was(tmp_path: Path, number: int) -> None:
+    base = make_base(tmp_path / "base")
+    recipe = json.dumps({"frozen_layers": 0, "body_rate": 0.005, "epochs": 60})
+    bots: list[BotProcess] = []
+    async with playground(tmp_path / "playground.db") as url, page_of(url) as page:
+        variables = {"PUPIL_RECIPE": recipe, "PUPIL_PLAYGROUND_URL": url, "PUPIL_PROGRESS_INTERVAL": "0.2"}
         try:
+            bots.append(await start_bot(tmp_path / "data", base, **variables))
+            await page.command("classifier", "create", name="triage", labels=", ".join(LABELS))
+            rows = [{"text": text, "label": label} for text, label in make_texts(240, LABELS)]
+            await bots[0].call("POST", "/classifiers/triage/examples", rows)
+            ask = next(each for each in (await page.ask("hello"))["commands"] if each["name"] == "ask")
+            typed = [{"name": "text", "type": 3, "value": "the app crashes again today"}]
+            await page.ask("command", channel_id=SUPPORT, command_id=ask["id"], options=typed)
+            for _ in range(100):
+                if any("Right" in json.dumps(message["components"]) for message in await page.messages()):
+                    break
+                await asyncio.sleep(0.05)
+            await page.command("train", "now")
+            before, commands = await page.training("%"), await command_versions(page)
+            ended = await bots[0].end(number)
+            assert ended == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+
+            bots.append(await start_bot(tmp_path / "data", base, **variables))
+            assert await command_versions(page) == commands
+            old = await answer_with(page, "Right")
+            fields = {"message_id": old["id"], "custom_id": button(old, "Right"), "component_type": 2}
+            await page.ask("component", **fields)
+            for _ in range(100):
+                if any("Taught" in message_text(message) for message in await page.messages()):
+                    break
+                await asyncio.sleep(0.05)
+            else:
+                raise AssertionError([message_text(message) for message in await page.messages()])
             after = await page.training("held-out texts")
             assert after["id"] == before["id"]
+            versions = (await bots[1].call("GET", "/classifiers/triage/versions"))["versions"]
+            assert [version["number"] for version in versions] == [1]
+            assert await bots[1].end() == 0
         finally:
-            assert await bot.end() == 0
+            for bot in bots:
+                if bot.process.returncode is None:
+                    await bot.end(signal.SIGKILL)

@@ -60,6 +60,10 @@ def make_base(directory: Path) -> Path:
     return make_tiny_encoder(directory, texts=[" ".join([*words, *FILLER])])
 
 
+STARTED: list[asyncio.subprocess.Process] = []
+"""Every process a test has started; `tests/e2e/conftest.py` ends what a failed one has left behind."""
+
+
 @dataclass
 class Running:
     """A bot in this process, its playground and its address."""
@@ -129,7 +133,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 async def start_process(*arguments: str, **variables: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         *arguments,
@@ -138,6 +142,8 @@ async def start_process(*arguments: str, **variables: str) -> asyncio.subprocess
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    STARTED.append(process)
+    return process
 
 
 async def start_bot(data: Path, base: Path | None, **variables: str) -> BotProcess:
