@@ -16,6 +16,8 @@ import aiohttp
 from bot.web.errors import STATUSES
 from storage.errors import Busy, InvalidInput, NotFound, PupilError
 
+NOTICE = "api.json"
+"""In the data directory of a running bot: where it answers, {"url", "pid"}."""
 BATCH = 256
 """Texts in one predict request: as many as the API takes."""
 PATIENCE = 20

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
+from bot.api_client import NOTICE
 from bot.app import System, open_system
 from bot.chat.client import PupilBot, connect_to, run_bot
 from bot.playground.server import Playground
@@ -28,9 +29,6 @@ from storage.logs import set_up_logging
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
-
-NOTICE = "api.json"
-"""Tells the command line where the bot that runs on this data directory answers: {"url", "pid"}."""
 
 
 def run(settings: Settings) -> int:

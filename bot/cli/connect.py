@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from yarl import URL
 
-from bot.api_client import ApiClient
+from bot.api_client import NOTICE, ApiClient
 from bot.web.api import add_api
 from bot.web.security import is_loopback
 from storage.errors import StorageError
@@ -24,9 +24,6 @@ from storage.settings import Settings
 
 if TYPE_CHECKING:
     from bot.services.system import Services
-
-NOTICE = "api.json"
-"""Written by the running bot into its space: {"url", "pid"}."""
 
 
 @asynccontextmanager

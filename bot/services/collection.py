@@ -146,13 +146,13 @@ def _check_lines(lines: Iterable[_Line], name: str) -> list[tuple[str, str]]:
 def _check_line(line: _Line) -> tuple[str, str]:
     if line.problem is not None:
         raise InvalidInput(line.problem)
+    if _has_surrogate(line.text + line.label):
+        raise InvalidInput("there is half of a surrogate pair, which is no character")
     text, label = check_text(line.text), line.label.strip()
     if not label:
         raise InvalidInput("there is no label")
     if len(label) > MAX_LABEL:
         raise InvalidInput(f"the label has {len(label):,} characters; at most {MAX_LABEL} are possible")
-    if not (text + label).isprintable() and _has_surrogate(text + label):
-        raise InvalidInput("there is half of a surrogate pair, which is no character")
     return text, label
 
 

@@ -101,6 +101,7 @@ async def test_suggestions_put_the_models_guess_first_and_follow_what_is_typed(s
     [
         ([("fine", "bug"), ("", "bug")], "Row 2: The text is empty"),
         ([("fine", "bug"), ("x" * 4001, "bug")], "Row 2: The text has 4,001 characters"),
+        ([("fine", "bug"), ("half \ud83d", "bug")], "Row 2: The text holds characters that are no text"),
         ([("fine", "bug"), ("fine too", " ")], "Row 2 has no label"),
         ([], "no rows"),
     ],
