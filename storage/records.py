@@ -337,6 +337,32 @@ class LabelReport:
     champion_recall: float
 
 
+class CandidateKind(StrEnum):
+    """How a candidate came about."""
+
+    DEEP = "deep"
+    """Fine-tuned: encoder and head."""
+    INSTANT = "instant"
+    """The head alone, over the base encoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certainty:
+    """How far the candidate's confidence can be trusted, over the rows of the report. Shares in [0, 1]."""
+
+    calibration_error_before: float
+    """What the calibration error was with the temperature 1."""
+    coverage: float
+    """Share of the rows that can be answered if `precision` of the answers have to be right; 0: too few to tell."""
+    coverage_from: float | None
+    """The confidence from which that holds."""
+    precision: float
+    turned_away: float
+    """Share of the rows that were taken for texts without any label, although they have one."""
+    strangers_caught: float
+    """Share of some everyday texts about other things that are recognised as such."""
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """Candidate and champion on the same rows, as served."""
@@ -358,6 +384,14 @@ class EvaluationReport:
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall seconds by phase, time for shadow training included."""
     encoder_bytes: int = 0
+    kind: CandidateKind = CandidateKind.DEEP
+    other_accuracy: float | None = None
+    """What a candidate of the other kind would have reached on the same train rows."""
+    started_from: str = "base"
+    """Where training began: the base encoder, or the champion ("v12")."""
+    certainty: Certainty | None = None
+    milliseconds: float = 0.0
+    """Median wall time of one text through the encoder, as served, one thread of the trainer's machine."""
 
 
 @dataclass(frozen=True, slots=True)

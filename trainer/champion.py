@@ -8,7 +8,6 @@ out. It knows nothing of the candidate.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from storage.errors import ArtifactError
 from trainer.dataset import Dataset, Rows
+from trainer.measured import Measured, named
 from trainer.model.encoder import Encoder
 from trainer.model.head import Fit, Head, fit_head
 
@@ -52,11 +52,9 @@ def encode_dataset(encoder: Encoder, data: Dataset, threads: int) -> Encoded:
     )
 
 
-def base_champion(encoded: Encoded, data: Dataset, seed: int) -> Champion:
-    """Version 0: `encoded` by the base. Every train row is answered out of fold."""
-    fit = fit_head(data.labels, encoded.names, encoded.train, data.train.targets, seed=seed)
-    answers = _named(data.train.ids, fit.out_of_fold, data.labels) | _golden(fit.head, encoded, data)
-    return Champion(answers, frozenset())
+def base_champion(head: Head, twins: Measured, encoded: Encoded, data: Dataset) -> Champion:
+    """Version 0: the instant head over the base encoder; its twins answer the rows that it has learned."""
+    return Champion(twins.answers(data.labels) | _golden(head, encoded, data), frozenset())
 
 
 def trained_champion(directory: Path, data: Dataset, threads: int, seed: int) -> Champion:
@@ -74,7 +72,7 @@ def trained_champion(directory: Path, data: Dataset, threads: int, seed: int) ->
         fit: Fit = fit_head(data.labels, encoded.names, encoded.train, data.train.targets, prior=head, seed=seed)
         head = fit.head
         ids = [number for number, new in zip(data.train.ids, newer, strict=True) if new]
-        answers |= _named(ids, fit.out_of_fold[newer], data.labels)
+        answers |= named(ids, fit.out_of_fold[newer], data.labels)
     return Champion(answers | _golden(head, encoded, data), evidence.trained_on)
 
 
@@ -116,8 +114,4 @@ def can_be_evidence(champion: Champion, rows: Rows) -> NDArray[np.int64]:
 
 
 def _golden(head: Head, encoded: Encoded, data: Dataset) -> dict[int, str]:
-    return _named(data.golden.ids, head.logits(encoded.golden), head.labels)
-
-
-def _named(ids: Sequence[int], logits: Floats, labels: Sequence[str]) -> dict[int, str]:
-    return {number: labels[best] for number, best in zip(ids, logits.argmax(1), strict=True)}
+    return named(data.golden.ids, head.logits(encoded.golden), head.labels)

@@ -72,26 +72,27 @@ def read_dataset(snapshot: SnapshotContent) -> Dataset:
     return Dataset(labels, texts, train, golden)
 
 
-def hold_out(rows: Rows, share: float, seed: int, among: Numbers | None = None) -> tuple[Numbers, Numbers]:
-    """Positions (kept, held out), both ascending; about `share` of the rows is held out, spread over the classes.
+@dataclass(frozen=True)
+class Fold:
+    """Positions of train rows, both ascending: what a shadow is trained on and what it is asked afterwards."""
 
-    A class's last row is never held out: the shadow must have seen every class it is asked about. `among` limits what
-    may be held out. Deterministic for a seed.
+    kept: Numbers
+    held: Numbers
+
+
+def split_folds(rows: Rows, folds: int, seed: int, among: Numbers | None = None) -> list[Fold]:
+    """Every row held out in exactly one of `folds` >= 2 folds, classes spread evenly over them.
+
+    A row that is the only one of its class is never held out: a shadow must have seen every class it is asked about.
+    `among` limits what may be held out; other rows are kept in every fold. Deterministic for a seed.
     """
     allowed = np.arange(len(rows)) if among is None else np.asarray(among, np.int64)
-    shuffled = np.random.default_rng(seed).permutation(allowed)
+    counts = np.bincount(rows.targets, minlength=1)
+    shuffled = np.random.default_rng(seed).permutation(allowed[counts[rows.targets[allowed]] > 1])
     by_class = shuffled[np.argsort(rows.targets[shuffled], kind="stable")]
-    # Every 1/share-th row of the list sorted by class, so that also classes with few rows take part in turn.
-    wanted = round(share * len(rows))
-    chosen = by_class[np.linspace(0, len(by_class), num=min(wanted, len(by_class)), endpoint=False).astype(np.int64)]
-    left = np.bincount(rows.targets, minlength=int(rows.targets.max(initial=0)) + 1)
-    held: list[int] = []
-    for position in chosen:
-        if left[rows.targets[position]] > 1:
-            left[rows.targets[position]] -= 1
-            held.append(int(position))
-    out = np.array(sorted(held), np.int64)
-    return np.setdiff1d(np.arange(len(rows)), out), out
+    everything = np.arange(len(rows))
+    held = [np.sort(by_class[first::folds]) for first in range(folds)]
+    return [Fold(np.setdiff1d(everything, out), out) for out in held]
 
 
 def _rows(rows: Sequence[SnapshotRow], index: dict[str, int]) -> Rows:

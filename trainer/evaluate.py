@@ -13,18 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
-from storage.records import EvaluationReport, LabelReport, PairedOutcome, Split
+from storage.records import Certainty, EvaluationReport, LabelReport, PairedOutcome, Split
+from trainer.model.calibration import precision_threshold
 
+PRECISION = 0.95
+"""For which the coverage is told."""
 BINS = 15
 """Of the expected calibration error, equal width; the usual number (Guo et al. 2017)."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One evaluated row and the candidate's confidence in its answer, in [0, 1]."""
+    """One evaluated row and the candidate's confidence in its answer, in [0, 1], with and without the temperature."""
 
     outcome: PairedOutcome
     confidence: float
+    uncalibrated: float
+    outside: bool
+    """Whether the candidate takes it for a text without any label."""
 
 
 def evaluate(
@@ -36,6 +42,7 @@ def evaluate(
     golden_rows: int,
     seconds: Mapping[str, float],
     encoder_bytes: int,
+    strangers_caught: float = 0.0,
 ) -> EvaluationReport:
     """The report over rows that neither model was trained on. Without rows every rate is 0.
 
@@ -55,12 +62,13 @@ def evaluate(
         champion_macro_f1=_macro_f1(truth, serving),
         labels=_by_label(truth, candidate, serving, labels),
         confusion=_confusion(truth, candidate, labels),
-        calibration_error=calibration_error(np.array([row.confidence for row in judged], np.float64), right),
+        calibration_error=calibration_error(_column([row.confidence for row in judged]), right),
         champion=champion,
         train_rows=train_rows,
         golden_rows=golden_rows,
         seconds=dict(seconds),
         encoder_bytes=encoder_bytes,
+        certainty=_certainty(judged, right, strangers_caught) if judged else None,
     )
 
 
@@ -79,6 +87,22 @@ def calibration_error(confidences: NDArray[np.float64], right: NDArray[np.bool_]
     bins = np.minimum((confidences * BINS).astype(np.int64), BINS - 1)
     gaps = [abs(float(confidences[bins == b].sum() - right[bins == b].sum())) for b in np.unique(bins)]
     return sum(gaps) / len(confidences)
+
+
+def _certainty(judged: Sequence[Judged], right: NDArray[np.bool_], strangers_caught: float) -> Certainty:
+    threshold, coverage = precision_threshold(_column([row.confidence for row in judged]), right, PRECISION)
+    return Certainty(
+        calibration_error_before=calibration_error(_column([row.uncalibrated for row in judged]), right),
+        coverage=coverage,
+        coverage_from=threshold if coverage else None,
+        precision=PRECISION,
+        turned_away=_mean(np.array([row.outside for row in judged], bool)),
+        strangers_caught=strangers_caught,
+    )
+
+
+def _column(values: Sequence[float]) -> NDArray[np.float64]:
+    return np.array(values, np.float64)
 
 
 def _mean(right: NDArray[np.bool_]) -> float:

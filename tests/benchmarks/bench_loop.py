@@ -17,7 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.data import banking77
+from tests.benchmarks.data import intents
 from tests.benchmarks.report import Figure, compared
 
 SHOTS = 8
@@ -26,7 +26,7 @@ TARGET = 83.0
 
 
 def run() -> list[Figure]:
-    train, test = first_by_hash(banking77("train"), SHOTS), banking77("test")
+    train, test = first_by_hash(intents("banking77", "train"), SHOTS), intents("banking77", "test")
     words = tfidf_accuracy(train, test)
     with tempfile.TemporaryDirectory() as folder:
         data, texts, questions = Path(folder) / "data", Path(folder) / "train.csv", Path(folder) / "test.csv"

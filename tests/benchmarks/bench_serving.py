@@ -19,7 +19,7 @@ import numpy as np
 
 from bot.inference.engine import Engine, Served
 from tests.benchmarks.clients import Load, closed_loop
-from tests.benchmarks.data import banking77
+from tests.benchmarks.data import intents
 from tests.benchmarks.report import Figure, compared
 from trainer.bases import PACKAGED, resolve
 from trainer.model.encoder import Encoder
@@ -35,7 +35,7 @@ TARGET = 3.0
 
 
 def run() -> list[Figure]:
-    rows = banking77("test")
+    rows = intents("banking77", "test")
     labels = sorted({label for _, label in rows})
     order = np.random.default_rng(0).permutation(len(rows))
     texts = [rows[index][0] for index in order]

@@ -23,7 +23,7 @@ from bot.inference.loader import load
 from storage.artifacts import seal
 from tests.benchmarks.bench_serving import exported, random_head
 from tests.benchmarks.clients import Load, closed_loop
-from tests.benchmarks.data import banking77
+from tests.benchmarks.data import intents
 from tests.benchmarks.report import Figure, compared
 
 CLIENTS = 8
@@ -51,7 +51,7 @@ class Swapping:
 
 
 def run() -> list[Figure]:
-    texts = [text for text, _ in banking77("test")]
+    texts = [text for text, _ in intents("banking77", "test")]
     with tempfile.TemporaryDirectory() as folder:
         artifacts = _copies(Path(folder), SWAPS + 1)
         steady, swapping = asyncio.run(_measure(artifacts, texts))

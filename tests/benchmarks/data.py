@@ -19,8 +19,8 @@ def shared(name: str) -> Path:
     return path
 
 
-def banking77(split: str) -> list[tuple[str, str]]:
-    """(text, label) of BANKING77's "train" or "test" split, in the file's order. Raises Skipped."""
-    lines = shared(f"data/banking77/{split}.jsonl").read_text(encoding="utf-8").splitlines()
+def intents(name: str, split: str) -> list[tuple[str, str]]:
+    """(text, label) of data set `name`'s "train", "valid" or "test" file, in the file's order. Raises Skipped."""
+    lines = shared(f"data/{name}/{split}.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     return [(row["text"], row["label"]) for row in rows]

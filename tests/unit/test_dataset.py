@@ -13,7 +13,7 @@ from storage.errors import TrainingFailed
 from storage.records import Split
 from storage.snapshots import SnapshotLabel
 from tests.fakes.lessons import make_snapshot
-from trainer.dataset import Rows, hold_out, read_dataset
+from trainer.dataset import Rows, read_dataset, split_folds
 
 
 def rows(targets: list[int]) -> Rows:
@@ -63,28 +63,32 @@ def test_an_empty_snapshot_is_one_sentence() -> None:
         read_dataset(replace(make_snapshot(), rows=()))
 
 
-def test_a_fifth_is_held_out_evenly_over_the_classes() -> None:
-    kept, held = hold_out(rows([0] * 50 + [1] * 30 + [2] * 20), 0.2, seed=0)
-    assert np.bincount(np.repeat([0, 1, 2], [50, 30, 20])[held]).tolist() == [10, 6, 4]
-    assert len(kept) == 80
+def test_classes_are_spread_evenly_over_the_folds() -> None:
+    classes = np.repeat([0, 1, 2], [50, 30, 20])
+    for fold in split_folds(rows(classes.tolist()), 5, seed=0):
+        assert np.bincount(classes[fold.held]).tolist() == [10, 6, 4]
+        assert len(fold.kept) == 80
 
 
-def test_the_same_seed_holds_out_the_same_rows_and_another_seed_others() -> None:
+def test_the_same_seed_gives_the_same_folds_and_another_seed_others() -> None:
     sample = rows([0, 1] * 50)
-    first, again, other = (hold_out(sample, 0.2, seed)[1] for seed in (1, 1, 2))
+    first, again, other = (split_folds(sample, 3, seed)[0].held for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_only_the_allowed_rows_are_held_out() -> None:
-    _, held = hold_out(rows([0, 1] * 20), 0.2, seed=0, among=np.arange(10))
-    assert len(held)
-    assert held.max() < 10
+    folds = split_folds(rows([0, 1] * 20), 2, seed=0, among=np.arange(10))
+    assert sorted(np.concatenate([fold.held for fold in folds])) == list(range(10))
+    assert all(len(fold.kept) == 40 - len(fold.held) for fold in folds)
 
 
-@given(st.lists(st.integers(0, 4), min_size=8, max_size=60), st.floats(0.05, 0.5), st.integers(0, 5))
-def test_every_row_is_on_one_side_and_every_class_is_kept(targets: list[int], share: float, seed: int) -> None:
-    kept, held = hold_out(rows(targets), share, seed)
-    assert sorted([*kept, *held]) == list(range(len(targets)))
-    assert {targets[index] for index in kept} == set(targets)
-    assert len(held) <= round(share * len(targets))
+@given(st.lists(st.integers(0, 4), min_size=8, max_size=60), st.integers(2, 5), st.integers(0, 5))
+def test_every_row_is_held_once_and_every_fold_keeps_every_class(targets: list[int], folds: int, seed: int) -> None:
+    counts = np.bincount(targets)
+    split = split_folds(rows(targets), folds, seed)
+    held = np.concatenate([fold.held for fold in split])
+    assert sorted(held) == [index for index, target in enumerate(targets) if counts[target] > 1]
+    for fold in split:
+        assert sorted([*fold.kept, *fold.held]) == list(range(len(targets)))
+        assert {targets[index] for index in fold.kept} == set(targets)

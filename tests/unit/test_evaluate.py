@@ -16,7 +16,7 @@ LABELS = ("bug", "praise", "refund")
 
 def report(truth: Sequence[str], champion: Sequence[str], candidate: Sequence[str]) -> EvaluationReport:
     outcomes = pair(range(len(truth)), truth, Split.TRAIN, champion, candidate)
-    judged = [Judged(outcome, 0.9) for outcome in outcomes]
+    judged = [Judged(outcome, 0.9, 0.6, outcome.label == "praise") for outcome in outcomes]
     return evaluate(
         judged, LABELS, champion="v3+2", train_rows=40, golden_rows=5, seconds={"training": 1.5}, encoder_bytes=7
     )
@@ -65,3 +65,23 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
     assert calibration_error(np.full(10, 0.95), right) == pytest.approx(0.15)
     # Gaps of opposite sign in different bins do not cancel out.
     assert calibration_error(np.array([0.3, 1.0]), np.array([True, False])) == pytest.approx(0.85)
+
+
+class TestCertainty:
+    def test_calibration_before_and_after_come_from_the_two_confidences(self) -> None:
+        found = report(["bug"] * 10, ["bug"] * 10, ["bug"] * 10)
+        assert found.certainty is not None
+        assert found.calibration_error == pytest.approx(0.1)  # always 0.9, always right
+        assert found.certainty.calibration_error_before == pytest.approx(0.4)
+
+    def test_the_coverage_is_told_with_its_threshold_or_not_at_all(self) -> None:
+        many, few = (report(["bug"] * n, ["bug"] * n, ["bug"] * n).certainty for n in (40, 4))
+        assert many is not None
+        assert few is not None
+        assert (many.coverage, many.coverage_from) == (1.0, 0.9)
+        assert (few.coverage, few.coverage_from) == (0.0, None)
+
+    def test_rows_turned_away_are_counted(self) -> None:
+        found = report(["bug", "praise", "bug", "bug"], ["bug"] * 4, ["bug"] * 4)
+        assert found.certainty is not None
+        assert found.certainty.turned_away == 0.25

@@ -11,7 +11,6 @@ from safetensors.numpy import save_file
 from sklearn.linear_model import LogisticRegression
 
 from storage.errors import ArtifactError
-from trainer.model.calibration import calibrate
 from trainer.model.head import Head, fit_head, label_text
 from trainer.model.logistic import fit_logistic, log_softmax, one_hot
 
@@ -149,28 +148,6 @@ class TestCorrection:
         answers = fit.head.logits(vectors).argmax(1)
         assert (answers[~shown] == 4).mean() > 0.7
         assert (answers[old] == targets[old]).mean() > 0.9
-
-
-class TestCalibration:
-    def test_an_underconfident_model_is_sharpened_and_an_overconfident_one_softened(self) -> None:
-        rng = np.random.default_rng(0)
-        logits = rng.normal(size=(4000, 5)).astype(np.float32) * np.float32(2)
-        chances = np.exp(log_softmax(logits))
-        targets = np.array([rng.choice(5, p=row / row.sum()) for row in chances.astype(np.float64)])
-        assert calibrate(logits, targets)[0] == pytest.approx(1.0, abs=0.06)
-        assert calibrate(logits / np.float32(4), targets)[0] == pytest.approx(0.25, abs=0.03)
-        assert calibrate(logits * np.float32(3), targets)[0] == pytest.approx(3.0, abs=0.3)
-
-    def test_few_rows_are_not_believed(self) -> None:
-        logits = np.array([[9.0, 0.0], [0.0, 9.0]], np.float32)
-        temperature, _ = calibrate(logits, np.array([0, 1]))
-        assert temperature == pytest.approx(0.8, abs=0.02)
-
-    def test_about_one_in_twenty_falls_below_the_threshold(self) -> None:
-        logits = np.random.default_rng(0).normal(size=(2000, 6)).astype(np.float32) * np.float32(3)
-        temperature, below = calibrate(logits, logits.argmax(1))
-        confidence = np.exp(log_softmax(logits / np.float32(temperature))).max(1)
-        assert 0.005 < (confidence < below).mean() < 0.08
 
 
 class TestFile:

@@ -22,10 +22,13 @@ from safetensors.numpy import save_file
 from storage.errors import ArtifactError
 from trainer.model.calibration import calibrate
 from trainer.model.logistic import Floats, fit_logistic, log_softmax, one_hot
+from trainer.model.scope import Scope, fit_scope, prototypes_of
 
 HEAD_FILE = "head.safetensors"
 NAME_WEIGHTS = (0.0, 3.0, 6.0, 10.0, 20.0)
 """Candidates for how much the cosine to a label's own name counts beside the regression."""
+POOL_LEFT_OUT, POOL_WEIGHT = 0.3, 0.3
+"""Share of the unlabelled texts that self-training leaves out, and what a fully sure one counts in rows."""
 FEW_ROWS = 4
 """With fewer rows than this in some class, cross-validation cannot choose the weight of the names."""
 
@@ -44,6 +47,8 @@ class Head:
     temperature: float
     abstain_below: float
     """Confidence in [0, 1] under which the answer should be "not sure"."""
+    scope: Scope | None = None
+    """What tells texts that belong to no label; None where that was not fitted."""
 
     def logits(self, vectors: Floats) -> Floats:
         """[n, d] to [n, K]."""
@@ -57,6 +62,12 @@ class Head:
         """Logits [n, K] to probabilities [n, K]."""
         return np.exp(log_softmax(logits / np.float32(self.temperature)))
 
+    def outside(self, vectors: Floats) -> NDArray[np.bool_]:
+        """[n, d] to [n]: True where a text looks like nothing that was taught. Without a scope never."""
+        if self.scope is None:
+            return np.zeros(len(vectors), bool)
+        return self.scope.outside(vectors, self.logits(vectors))
+
     def save(self, directory: Path) -> None:
         """Write head.safetensors; labels and scalars go into its metadata."""
         about = {
@@ -65,6 +76,7 @@ class Head:
             "abstain_below": float(self.abstain_below),
         }
         tensors = {"weight": np.ascontiguousarray(self.weight), "bias": np.ascontiguousarray(self.bias)}
+        tensors |= self.scope.tensors() if self.scope else {}
         # One entry: safetensors writes several in no fixed order, and the same head should be the same bytes.
         save_file(tensors, directory / HEAD_FILE, metadata={"head": json.dumps(about, ensure_ascii=False)})
 
@@ -79,9 +91,13 @@ class Head:
         try:
             with safe_open(path, framework="numpy") as file:
                 about = json.loads((file.metadata() or {})["head"])
-                weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
             labels = tuple(str(name) for name in about["labels"])
-            head = cls(labels, weight, bias, float(about["temperature"]), float(about["abstain_below"]))
+            weight, bias = tensors.pop("weight"), tensors.pop("bias")
+            scope = Scope.from_tensors(tensors) if tensors else None
+            head = cls(labels, weight, bias, float(about["temperature"]), float(about["abstain_below"]), scope)
+        except ArtifactError:
+            raise
         except Exception as error:  # safetensors raises its own bare Exception subclass
             raise ArtifactError(f"The head {path} cannot be read: {error!r}.") from None
         head._check(path)
@@ -96,6 +112,10 @@ class Head:
         scalars = (self.temperature, self.abstain_below)
         if not (np.isfinite(self.weight).all() and np.isfinite(self.bias).all() and np.isfinite(scalars).all()):
             raise ArtifactError(f"The head {path} holds numbers that are not finite.")
+        if self.scope is not None and self.scope.prototypes.shape != self.weight.shape:
+            raise ArtifactError(
+                f"The head {path} has weights {self.weight.shape} and prototypes {self.scope.prototypes.shape}."
+            )
         if self.temperature <= 0:
             raise ArtifactError(f"The head {path} has the temperature {self.temperature}; it must be positive.")
 
@@ -109,6 +129,8 @@ class Fit:
     """[n, K] logits, before the temperature."""
     folds: int
     """0 where there was nothing to cross-fit."""
+    name_weight: float = 0.0
+    """g: how much the cosine to a label's own name counts beside the regression."""
 
 
 def label_text(name: str, description: str = "") -> str:
@@ -128,14 +150,16 @@ def fit_head(
     targets: Sequence[int] | Integers,
     *,
     prior: Head | None = None,
+    pool: Floats | None = None,
     seed: int = 0,
 ) -> Fit:
     """The instant recipe: a head for `labels` from their names and the rows so far.
 
     `label_vectors` [K, d] are the encoded `label_text`s, `vectors` [n, d] the rows, `targets` [n] their classes; n may
     be 0, K may be 1, classes may have no rows. Without `prior`: multinomial logistic regression in which each label's
-    name is one more row, plus g * cosine(text, label name). With `prior` (a version's head over the same encoder): its
-    logits plus a correction, see `_correct`; a label it lacks gets a row of its own. Deterministic for a seed.
+    name is one more row, plus g * cosine(text, label name); with `pool` [m, d], vectors of texts without labels, it
+    then learns once more from its own surer answers to them. With `prior` (a version's head over the same encoder):
+    its logits plus a correction, see `_correct`; a label it lacks gets a row of its own. Deterministic for a seed.
     """
     rows = _Rows(
         np.asarray(vectors, np.float32).reshape(-1, label_vectors.shape[1]),
@@ -143,7 +167,7 @@ def fit_head(
         np.asarray(label_vectors, np.float32),
     )
     if prior is None:
-        return _fit_from_names(tuple(labels), rows, seed)
+        return _fit_from_names(tuple(labels), rows, seed, pool)
     return _correct(tuple(labels), rows, prior, seed)
 
 
@@ -170,15 +194,33 @@ Line = tuple[Floats, Floats]
 """Weight [K, d] and bias [K]."""
 
 
-def _fit_from_names(labels: tuple[str, ...], rows: _Rows, seed: int) -> Fit:
+def _fit_from_names(labels: tuple[str, ...], rows: _Rows, seed: int, pool: Floats | None = None) -> Fit:
     weight, bias = _regress(rows)
     folds = _folds(rows.targets, seed)
     held_out = _cross_fit(rows, folds, lambda part: _regress(part, start=(weight, bias)))
     gain = _name_weight(rows, held_out)
     held_out += gain * (rows.vectors @ rows.names.T)
     temperature, abstain_below = calibrate(held_out, rows.targets)
-    head = Head(labels, weight + np.float32(gain) * rows.names, bias, temperature, abstain_below)
-    return Fit(head, held_out, int(folds.max(initial=-1)) + 1)
+    if pool is not None and len(pool):
+        weight, bias = _learn_from_itself(rows, np.asarray(pool, np.float32), (weight, bias), gain)
+    scope = fit_scope(rows.vectors, rows.targets, rows.names, held_out)
+    head = Head(labels, weight + np.float32(gain) * rows.names, bias, temperature, abstain_below, scope)
+    return Fit(head, held_out, int(folds.max(initial=-1)) + 1, gain)
+
+
+def _learn_from_itself(rows: _Rows, pool: Floats, line: Line, gain: float) -> Line:
+    """One round of self-training: the regression once more, with its own answers to the pool as further rows.
+
+    The least sure share of the pool is left out; the rest counts by its margin, and little.
+    """
+    logits = pool @ (line[0] + np.float32(gain) * rows.names).T + line[1]
+    ordered = np.sort(np.exp(log_softmax(logits)), axis=1)
+    margins = ordered[:, -1] - (ordered[:, -2] if rows.classes > 1 else 0.0)
+    sure = margins >= np.quantile(margins, POOL_LEFT_OUT)
+    vectors = np.concatenate([rows.vectors, rows.names, pool[sure]])
+    targets = np.concatenate([rows.targets, np.arange(rows.classes), logits[sure].argmax(1)])
+    weights = np.concatenate([np.ones(len(rows) + rows.classes), POOL_WEIGHT * margins[sure]]).astype(np.float32)
+    return fit_logistic(vectors, one_hot(targets, rows.classes), weights=weights, start=line)
 
 
 def _regress(rows: _Rows, start: Line | None = None) -> Line:
@@ -235,15 +277,17 @@ def _extend(labels: tuple[str, ...], rows: _Rows, prior: Head) -> Head:
     """The prior's rows in the order of `labels`; a label it lacks gets the mean of its rows and name, scaled alike."""
     known = {name: index for index, name in enumerate(prior.labels)}
     scale = float(np.linalg.norm(prior.weight, axis=1).mean())
-    weight = np.zeros((len(labels), rows.names.shape[1]), np.float32)
-    bias = np.full(len(labels), prior.bias.mean(), np.float32)
-    for index, name in enumerate(labels):
-        if name in known:
-            weight[index], bias[index] = prior.weight[known[name]], prior.bias[known[name]]
-        else:
-            total = rows.names[index] + rows.vectors[rows.targets == index].sum(0)
-            weight[index] = scale * total / max(float(np.linalg.norm(total)), 1e-6)
-    return replace(prior, labels=labels, weight=weight, bias=bias)
+    means = prototypes_of(rows.vectors, rows.targets, rows.names)
+    weight, bias = np.float32(scale) * means, np.full(len(labels), prior.bias.mean(), np.float32)
+    here = [index for index, name in enumerate(labels) if name in known]
+    there = [known[labels[index]] for index in here]
+    weight[here], bias[here] = prior.weight[there], prior.bias[there]
+    scope = prior.scope
+    if scope is not None:
+        prototypes, typical = means, np.full(len(labels), scope.typical.mean(), np.float32)
+        prototypes[here], typical[here] = scope.prototypes[there], scope.typical[there]
+        scope = replace(scope, prototypes=prototypes, typical=typical)
+    return replace(prior, labels=labels, weight=weight, bias=bias, scope=scope)
 
 
 def _folds(targets: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

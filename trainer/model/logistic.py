@@ -21,17 +21,21 @@ def fit_logistic(
     targets: Floats,
     *,
     offset: Floats | None = None,
+    weights: Floats | None = None,
     inverse_penalty: float = 10.0,
     iterations: int = 100,
     start: tuple[Floats, Floats] | None = None,
 ) -> tuple[Floats, Floats]:
     """Minimise  sum of cross-entropies + |W|^2 / (2 * inverse_penalty)  over W [K, d] and b [K]; b is free.
 
-    `vectors` [n, d]; `targets` [n, K], rows sum to 1; `offset` [n, K] is added to the logits. `start` only saves time.
+    `vectors` [n, d]; `targets` [n, K], rows sum to 1; `offset` [n, K] is added to the logits;
+    `weights` [n] say how much each row counts (None: 1). `start` only saves time.
     """
-    count, dimensions = vectors.shape
-    classes = targets.shape[1]
+    dimensions, classes = vectors.shape[1], targets.shape[1]
+    count = float(len(vectors) if weights is None else weights.sum())
     penalty = 1.0 / (inverse_penalty * count)
+    each = np.float32(1.0 / count) if weights is None else (weights / np.float32(count))[:, None]
+    weighed = targets * each
     transposed = np.ascontiguousarray(vectors.T)
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -40,8 +44,8 @@ def fit_logistic(
         if offset is not None:
             logits += offset
         log_p = log_softmax(logits)
-        loss = -float(np.vdot(targets, log_p)) / count + 0.5 * penalty * float(flat[:-classes] @ flat[:-classes])
-        residual = (np.exp(log_p) - targets) / np.float32(count)
+        loss = -float(np.vdot(weighed, log_p)) + 0.5 * penalty * float(flat[:-classes] @ flat[:-classes])
+        residual = np.exp(log_p) * each - weighed
         gradient = np.empty_like(flat)
         gradient[:-classes] = (transposed @ residual).T.ravel()
         gradient[:-classes] += penalty * flat[:-classes]

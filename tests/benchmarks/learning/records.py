@@ -1,0 +1,83 @@
+"""What was measured so far, one JSON line per cell and method, so that a run of many hours can be stopped and go on.
+
+Lines of ours carry a digest of the code they were measured with: after a change of that code they are measured anew.
+Comments and docstrings do not count as code.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.report import machine
+
+FILE = Path(__file__).parent / "measured.jsonl"
+TRAINER = Path(__file__).parents[3] / "trainer"
+DECIDE = Path(__file__).parents[3] / "bot" / "services" / "promotion.py"
+NO_PART = ("server", "client", "protocol", "signing", "gate", "jobs", "store", "transport", "download", "host", "card")
+"""Modules of the trainer that carry jobs and files and do not change what is learned."""
+
+Key = tuple[str, str, int, int, str]
+"""(part, data set, shots, seed, method)"""
+
+
+def learning_code() -> str:
+    """Twelve hex digits that change when the code that learns does."""
+    total = hashlib.sha256()
+    modules = [*TRAINER.glob("*.py"), *TRAINER.glob("model/*.py"), DECIDE]
+    for path in sorted(path for path in modules if path.stem not in NO_PART):
+        total.update(ast.dump(_bare(ast.parse(path.read_text(encoding="utf-8")))).encode())
+    return total.hexdigest()[:12]
+
+
+class Records:
+    """The measured lines; `code` is what lines of ours must carry to count."""
+
+    def __init__(self, path: Path = FILE, code: str | None = None) -> None:
+        self._path = path
+        self.code = code or learning_code()
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self._lines = [json.loads(line) for line in lines]
+
+    def get(self, key: Key) -> dict[str, Any] | None:
+        """The newest measurement of this cell that still counts."""
+        for line in reversed(self._lines):
+            if tuple(line["key"]) == key and line["code"] in ("", self.code):
+                found: dict[str, Any] = line["values"]
+                return found
+        return None
+
+    def add(self, key: Key, values: dict[str, Any], *, ours: bool) -> None:
+        line = {
+            "key": list(key),
+            "code": self.code if ours else "",
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine(),
+            "values": values,
+        }
+        self._lines.append(line)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def all(self, part: str) -> Iterator[tuple[Key, dict[str, Any]]]:
+        """Every measurement of a part that counts, newest of each cell."""
+        keys = dict.fromkeys(tuple(line["key"]) for line in self._lines if line["key"][0] == part)
+        for key in keys:
+            if (values := self.get(key)) is not None:
+                yield key, values
+
+
+def _bare(tree: ast.Module) -> ast.Module:
+    """The tree without docstrings, which are expressions that are only a string."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [  # type: ignore[attr-defined]
+                part for part in body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+            ]
+    return tree
