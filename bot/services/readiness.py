@@ -1,15 +1,31 @@
-"""Whether a training makes sense now, in words. Pure functions of counts."""
+"""Whether a training makes sense now, and of which kind, in words. Pure functions of counts and time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from storage.records import LabelCount, Schedule
+from storage.records import CandidateKind, LabelCount, Schedule
 
 ENOUGH_PER_LABEL = 5
 """Train rows a label needs to count as taught: with fewer, out-of-fold evidence for it is a coin toss."""
 
 ENOUGH_LABELS = 2
+
+WORTH_TUNING = 3.0
+"""Train rows per taught label from which fine-tuning beats the head alone (trainer/LOG.md)."""
+LEAST_NEW, SHARE_NEW = 10, 0.02
+"""New labels for which the clock starts another fine-tuning: so many, and this share of all."""
+PATIENCE = 7 * 24.0
+"""Hours after which fewer will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What to try now. The head alone needs no trying: it has learned every label within a second."""
+
+    kind: CandidateKind
+    reason: str
 
 
 def missing_to_train(counts: Sequence[LabelCount]) -> int:
@@ -33,6 +49,35 @@ def why_not(counts: Sequence[LabelCount], new_since: int, newest: str) -> str | 
     if newest and not new_since:
         return f"Nothing is new since {newest} was trained. Label a few more texts first."
     return None
+
+
+def what_to_try(
+    counts: Sequence[LabelCount], new_since: int, newest: str, hours_since: float | None, *, asked: bool
+) -> Attempt:
+    """Fine-tune now, or leave it at the head alone.
+
+    `newest` and `hours_since` belong to the newest version ("" and None: there is none). Somebody who asks gets a
+    training whenever there is something to learn; the clock has to have a reason.
+    """
+    if refusal := why_not(counts, new_since, newest):
+        return Attempt(CandidateKind.INSTANT, refusal)
+    if asked:
+        return Attempt(CandidateKind.DEEP, "Somebody asked for it.")
+    rows = sum(count.train for count in counts)
+    taught = sum(count.train > 0 for count in counts)
+    if rows < WORTH_TUNING * taught:
+        return Attempt(
+            CandidateKind.INSTANT,
+            f"{rows} texts for {taught} labels: with fewer than {WORTH_TUNING:g} a label the head alone is as good.",
+        )
+    enough = max(LEAST_NEW, round(SHARE_NEW * rows))
+    if newest and new_since < enough and (hours_since is None or hours_since < PATIENCE):
+        return Attempt(
+            CandidateKind.INSTANT,
+            f"Only {new_since} of {rows} labels are new since {newest}, and the head has learned them already; "
+            f"fine-tuning waits for {enough}, or for a week to pass.",
+        )
+    return Attempt(CandidateKind.DEEP, f"{new_since} new labels." if newest else f"{rows} labels and no version yet.")
 
 
 def until_training(counts: Sequence[LabelCount], new_since: int, schedule: Schedule | None) -> int | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bot.services.readiness import missing_to_train, until_training, why_not
-from storage.records import Label, LabelCount, Schedule
+from bot.services.readiness import missing_to_train, until_training, what_to_try, why_not
+from storage.records import CandidateKind, Label, LabelCount, Schedule
 
 
 def counts(*trained: int) -> list[LabelCount]:
@@ -44,3 +44,39 @@ def test_countdown_goes_from_possible_to_scheduled() -> None:
     assert until_training(counts(9, 9), 13, schedule) == 7
     assert until_training(counts(9, 90), 99, schedule) == 0
     assert until_training(counts(9, 9), 13, None) is None
+
+
+@pytest.mark.parametrize(
+    ("trained", "new", "newest", "hours", "asked", "kind", "words"),
+    [
+        ((9, 9), 1, "v2", 1.0, True, "deep", "asked"),
+        ((4, 2), 6, "", None, True, "instant", "at least 2 labels need 5"),
+        ((9, 9), 0, "v2", 999.0, True, "instant", "Nothing is new"),
+        ((9, 9), 18, "", None, False, "deep", "no version yet"),
+        ((9, 9), 9, "v2", 1.0, False, "instant", "waits for 10"),
+        ((9, 9), 10, "v2", 1.0, False, "deep", "10 new"),
+        ((9, 9), 9, "v2", 168.0, False, "deep", "9 new"),
+        ((900, 900), 35, "v2", 1.0, False, "instant", "waits for 36"),
+        ((900, 900), 36, "v2", 1.0, False, "deep", "36 new"),
+        ((5, 5, 1, 0), 11, "", None, False, "deep", "11 labels"),
+    ],
+)
+def test_what_is_tried_and_why(
+    trained: tuple[int, ...],
+    new: int,
+    newest: str,
+    hours: float | None,
+    asked: bool,
+    kind: str,
+    words: str,
+) -> None:
+    attempt = what_to_try(counts(*trained), new, newest, hours, asked=asked)
+    assert attempt.kind is CandidateKind(kind)
+    assert words in attempt.reason
+
+
+def test_many_labels_with_few_texts_each_are_left_to_the_head() -> None:
+    many = [LabelCount(Label(n, "g", 1, f"label{n}"), train=5 if n < 2 else 1, golden=0) for n in range(20)]
+    attempt = what_to_try(many, 28, "", None, asked=False)
+    assert attempt.kind is CandidateKind.INSTANT
+    assert "28 texts for 20 labels" in attempt.reason

@@ -13,6 +13,9 @@ SETS = ("banking77", "clinc150")
 FULL = 0
 """The number of shots that means every text of the training file."""
 
+ALL = 0
+"""The number of labels that means every label."""
+
 Pair = tuple[str, str]
 """(text, label)"""
 
@@ -32,9 +35,16 @@ class Task:
         return tuple(sorted({label for _, label in self.train}))
 
 
-def task(name: str, shots: int, seed: int) -> Task:
-    """The cell over the whole test file. Raises Skipped where the data is not there."""
-    return Task(name, shots, seed, sample(intents(name, "train"), shots, seed), tuple(intents(name, "test")))
+def task(name: str, shots: int, seed: int, labels: int = ALL) -> Task:
+    """The cell over the whole test file; with `labels`, over so many labels drawn at random and their test texts.
+
+    Raises Skipped where the data is not there.
+    """
+    train, test = intents(name, "train"), intents(name, "test")
+    if labels != ALL:
+        chosen = set(random.Random(seed).sample(sorted({label for _, label in train}), labels))
+        train, test = ([row for row in rows if row[1] in chosen] for rows in (train, test))
+    return Task(name, shots, seed, sample(train, shots, seed), tuple(test))
 
 
 def sample(rows: Sequence[Pair], shots: int, seed: int) -> tuple[Pair, ...]:
@@ -53,3 +63,10 @@ def sample(rows: Sequence[Pair], shots: int, seed: int) -> tuple[Pair, ...]:
 def out_of_scope(split: str) -> list[str]:
     """CLINC150's texts that belong to none of its labels: "train", "valid" or "test"."""
     return [text for text, _ in intents("clinc150", f"oos_{split}")]
+
+
+def pool(sampled: Task, count: int = 3000) -> list[str]:
+    """Up to `count` texts of the training file whose labels are not used, drawn at random."""
+    labelled = {text for text, _ in sampled.train}
+    rest = sorted({text for text, _ in intents(sampled.name, "train")} - labelled)
+    return random.Random(sampled.seed).sample(rest, min(count, len(rest)))

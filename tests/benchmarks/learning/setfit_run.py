@@ -14,8 +14,8 @@ from importlib.metadata import version
 def main() -> None:
     job = json.load(sys.stdin)
     logging.disable(logging.WARNING)
-    from datasets import Dataset
-    from setfit import SetFitModel, Trainer, TrainingArguments
+    from datasets import Dataset  # type: ignore[import-not-found]  # only in the environment of this script
+    from setfit import SetFitModel, Trainer, TrainingArguments  # type: ignore[import-not-found]
 
     labels = sorted({label for _, label in job["train"]})
     number = {label: index for index, label in enumerate(labels)}
