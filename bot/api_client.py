@@ -93,6 +93,9 @@ class ApiClient:
         body = [{"text": text, "label": label} for text, label in rows]
         return await self._object("POST", f"{_path(classifier)}/examples", body, source="file")
 
+    async def base_on(self, classifier: str, on: str) -> Json:
+        return await self._object("POST", f"{_path(classifier)}/based-on", {"on": on})
+
     async def train(self, classifier: str) -> Json:
         return await self._object("POST", f"{_path(classifier)}/train")
 

@@ -14,7 +14,7 @@ import sqlite_utils
 
 from storage.database import Database
 from storage.errors import Conflict, InvalidInput, NotFound
-from storage.records import MAX_LABEL, Classifier, ClassifierSettings, Label, LabelCount, normalise
+from storage.records import MAX_LABEL, Classifier, ClassifierSettings, Label, LabelCount, Origin, normalise
 from storage.rows import row, rows, value
 
 MAX_DESCRIPTION = 200
@@ -25,6 +25,16 @@ _SETTINGS = frozenset(field.name for field in dataclasses.fields(ClassifierSetti
 _BREAKS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that would break a line of text or its encoding."""
 _BIDI_CONTROLS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+
+_WITH_ORIGIN = """
+SELECT classifiers.*, source.id AS source_id, source.name AS source_name, version.number AS source_number,
+       version.artifact AS source_artifact
+FROM classifiers
+LEFT JOIN origins ON origins.guild = classifiers.guild AND origins.classifier_id = classifiers.id
+LEFT JOIN classifiers AS source ON source.guild = origins.guild AND source.id = origins.source_id
+LEFT JOIN versions AS version ON version.guild = origins.guild AND version.classifier_id = origins.source_id
+                             AND version.number = origins.number
+"""
 
 
 class Classifiers:
@@ -72,7 +82,8 @@ class Classifiers:
         found = await self._db.read(
             lambda connection: rows(
                 connection,
-                "SELECT * FROM classifiers WHERE archived = 0 AND (? IS NULL OR guild = ?) ORDER BY guild, name",
+                f"{_WITH_ORIGIN} WHERE classifiers.archived = 0 AND (? IS NULL OR classifiers.guild = ?) "
+                "ORDER BY classifiers.guild, classifiers.name",
                 (guild, guild),
             )
         )
@@ -190,7 +201,9 @@ def check_label_name(name: str) -> str:
 
 def by_id(connection: sqlite3.Connection, guild: str, classifier_id: int) -> sqlite3.Row:
     """The row of a classifier of this guild. Raises NotFound."""
-    found = row(connection, "SELECT * FROM classifiers WHERE guild = ? AND id = ?", (guild, classifier_id))
+    found = row(
+        connection, f"{_WITH_ORIGIN} WHERE classifiers.guild = ? AND classifiers.id = ?", (guild, classifier_id)
+    )
     if found is None:
         raise NotFound(f"There is no classifier with the id {classifier_id} here.")
     return found
@@ -209,7 +222,7 @@ def label_from(found: sqlite3.Row) -> Label:
 
 
 def _named(connection: sqlite3.Connection, guild: str, name: str) -> sqlite3.Row | None:
-    return row(connection, "SELECT * FROM classifiers WHERE guild = ? AND name = ?", (guild, name))
+    return row(connection, f"{_WITH_ORIGIN} WHERE classifiers.guild = ? AND classifiers.name = ?", (guild, name))
 
 
 def _labels(connection: sqlite3.Connection, guild: str, classifier_id: int) -> list[Label]:
@@ -232,7 +245,14 @@ def _classifier(found: Any) -> Classifier:
         base=found["base"],
         settings=ClassifierSettings(**{key: settings[key] for key in settings.keys() & _SETTINGS}),
         archived=bool(found["archived"]),
+        based_on=_origin(found),
     )
+
+
+def _origin(found: Any) -> Origin | None:
+    if found["source_id"] is None:
+        return None
+    return Origin(found["source_id"], found["source_name"], found["source_number"], found["source_artifact"])
 
 
 def _is_unprintable(character: str) -> bool:

@@ -61,6 +61,11 @@ def _the_learning_loop(db: sqlite_utils.Database) -> None:
     db.executescript(_STATE)
 
 
+@MIGRATIONS(name="0002_based_on")
+def _based_on(db: sqlite_utils.Database) -> None:
+    db.executescript(_ORIGINS)
+
+
 _CLASSIFIERS = """
 CREATE TABLE classifiers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -368,5 +373,18 @@ _STATE = """
 CREATE TABLE state (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+_ORIGINS = """
+-- Whose trainings start from which version of which other classifier. No row: from the pretrained encoder.
+CREATE TABLE origins (
+    guild TEXT NOT NULL,
+    classifier_id INTEGER NOT NULL,
+    source_id INTEGER NOT NULL CHECK (source_id <> classifier_id),
+    number INTEGER NOT NULL,
+    PRIMARY KEY (guild, classifier_id),
+    FOREIGN KEY (guild, classifier_id) REFERENCES classifiers (guild, id),
+    FOREIGN KEY (guild, source_id, number) REFERENCES versions (guild, classifier_id, number)
 ) STRICT, WITHOUT ROWID;
 """

@@ -96,6 +96,23 @@ class Classifier:
     """The base encoder its versions start from, as configured when it was created."""
     settings: ClassifierSettings = field(default_factory=lambda: ClassifierSettings())
     archived: bool = False
+    based_on: Origin | None = None
+    """Where its trainings start instead of at the pretrained encoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One version of another classifier of the same guild, of which the weights of the encoder are carried over."""
+
+    classifier_id: int
+    classifier: str
+    number: int
+    artifact: str
+
+    @property
+    def name(self) -> str:
+        """ "support v3"."""
+        return f"{self.classifier} {version_name(self.number)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,7 +405,10 @@ class EvaluationReport:
     other_accuracy: float | None = None
     """What a candidate of the other kind would have reached on the same train rows."""
     started_from: str = "base"
-    """Where training began: the base encoder, or the champion ("v12")."""
+    """Where training began: the base encoder, the champion ("v12"), or a version of another classifier ("support v3").
+
+    "base, because …" when it should have been another's version and could not.
+    """
     certainty: Certainty | None = None
     milliseconds: float = 0.0
     """Median wall time of one text through the encoder, as served, one thread of the trainer's machine."""

@@ -1,4 +1,4 @@
-"""Model versions of a classifier, which of them is its champion, and every change of that.
+"""Model versions of a classifier, which of them is its champion, every change of that, and who starts from which.
 
 The champion pointer changes by compare-and-set, together with the states and the history, in one transaction: two
 promotions at the same moment cannot both win. Version 0, the base encoder, has no row. Knows nothing of files.
@@ -108,6 +108,42 @@ class Registry:
             )
 
         await self._db.write(unit)
+
+    async def base_on(self, guild: str, classifier_id: int, source: ModelVersion | None) -> None:
+        """Let the trainings of a classifier start from a version of another one from now on; None: from the base again.
+
+        While a job is active nothing changes, so that each of its attempts starts from the same place.
+
+        Raises:
+            NotFound: no such classifier or version, also for another guild's.
+            Conflict: a job is active, or the version is damaged.
+        """
+
+        def unit(tables: sqlite_utils.Database) -> None:
+            _check_origin(tables.conn, guild, classifier_id, source)
+            tables.execute("DELETE FROM origins WHERE guild = ? AND classifier_id = ?", (guild, classifier_id))
+            if source is not None:
+                tables.execute(
+                    "INSERT INTO origins (guild, classifier_id, source_id, number) VALUES (?, ?, ?, ?)",
+                    (guild, classifier_id, source.classifier_id, source.number),
+                )
+
+        await self._db.write(unit)
+
+
+def _check_origin(connection: sqlite3.Connection, guild: str, classifier_id: int, source: ModelVersion | None) -> None:
+    """Raise NotFound or Conflict unless trainings of the classifier may start from `source` from now on."""
+    name = by_id(connection, guild, classifier_id)["name"]
+    active = (
+        "SELECT 1 FROM jobs WHERE guild = ? AND classifier_id = ? "
+        "AND state IN ('queued', 'leased', 'running', 'uploading')"
+    )
+    if value(connection, active, (guild, classifier_id)) is not None:
+        raise Conflict(f"A training of {name} is under way. Wait for its end or cancel it, then choose again.")
+    if source is None:
+        return
+    if _find(connection, guild, source.classifier_id, source.number).state is VersionState.DAMAGED:
+        raise Conflict(f"The files of {version_name(source.number)} are damaged. Choose another version.")
 
 
 def _add(connection: sqlite3.Connection, version: ModelVersion) -> ModelVersion:

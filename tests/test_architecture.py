@@ -13,8 +13,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("storage", "trainer", "bot")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
-FOR_THE_TRAINER = {"records", "errors", "settings", "logs", "snapshots", "artifacts", "files"}
-"""`storage.files` is what snapshots and artifacts are written with: no database in it."""
+FOR_THE_TRAINER = {"records", "errors", "settings", "logs", "snapshots", "artifacts", "files", "report_figures"}
+"""`storage.files` is what snapshots and artifacts are written with, `report_figures` what cards tell: no database."""
 FOR_THE_BOT = {"model", "client", "protocol"}
 
 VISIBLE_IN = {

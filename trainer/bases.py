@@ -27,11 +27,25 @@ PACKAGED_FILES = {
 BERT_FAMILY = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
 """Model types with BERT's layers and weight names: written to ONNX directly, lower layers can be frozen and cached."""
 
+COUNT_FROM_PADDING = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet"})
+"""Model types whose first position is pad_token_id + 1."""
+
 MODEL_TYPES = BERT_FAMILY | {"distilbert", "electra", "mpnet", "albert", "deberta-v2", "modernbert"}
 """Text encoders of the transformers library that need no code from elsewhere."""
 
 NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
-FETCHED = (*NEEDED, "tokenizer_config.json", "special_tokens_map.json", "1_Pooling/config.json")
+FETCHED = (
+    *NEEDED,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+)
+LENGTHS = (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length"))
+"""Where authors say how many tokens their encoder reads."""
+LEAST_TOKENS = 3
+"""The two special ones and one of the text; a number below it means nothing."""
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 DEFAULT_MAX_TOKENS = 64
 """Long enough for chat messages (BANKING77: 99 % under 47) and cheap; the same everywhere, since 64 and 256 tokens
 give vectors that differ by 0.026."""
@@ -46,6 +60,10 @@ class EncoderSettings:
     pooling: str
     """"mean" over tokens, or "cls": the first token."""
     max_tokens: int
+
+    def described(self) -> dict[str, int | str]:
+        """What encoder.json says of it; `read_settings` takes it from there."""
+        return {"max_tokens": self.max_tokens, "dimensions": self.dimensions, "pooling": self.pooling}
 
 
 def resolve(base: str) -> Path:
@@ -70,9 +88,7 @@ def read_settings(directory: Path) -> EncoderSettings:
     Raises:
         ConfigurationError: a file is missing, or the model is of a kind that is not supported.
     """
-    missing = [name for name in NEEDED if not (directory / name).is_file()]
-    if missing:
-        raise ConfigurationError(f"The encoder in {directory} lacks {', '.join(missing)}.")
+    _check_files(directory)
     config = _read_json(directory / "config.json")
     model_type = str(config.get("model_type"))
     if "auto_map" in config:
@@ -82,13 +98,14 @@ def read_settings(directory: Path) -> EncoderSettings:
             f'The encoder in {directory} is a "{model_type}"; supported are {", ".join(sorted(MODEL_TYPES))}.'
         )
     ours = _read_json(directory / "encoder.json") if (directory / "encoder.json").is_file() else {}
-    # RoBERTa-like models lose the first pad_token_id + 1 positions.
-    longest = int(config.get("max_position_embeddings") or DEFAULT_MAX_TOKENS) - 2
+    dimensions = config.get("hidden_size") or config.get("dim")
+    if not isinstance(dimensions, int):
+        raise ConfigurationError(f"{directory / 'config.json'} does not say how wide its vectors are (hidden_size).")
     return EncoderSettings(
         model_type=model_type,
-        dimensions=int(config.get("hidden_size") or config["dim"]),
+        dimensions=dimensions,
         pooling=str(ours.get("pooling") or _pooling(directory)),
-        max_tokens=int(ours.get("max_tokens") or min(DEFAULT_MAX_TOKENS, longest)),
+        max_tokens=int(ours.get("max_tokens") or _max_tokens(directory, config)),
     )
 
 
@@ -130,16 +147,37 @@ def _from_hub(base: str) -> Path:
     return Path(found)
 
 
+def _check_files(directory: Path) -> None:
+    missing = [name for name in NEEDED if not (directory / name).is_file()]
+    if not missing:
+        return
+    told = f"The encoder in {directory} lacks {', '.join(missing)}."
+    if any((directory / name).is_file() for name in PICKLED):
+        told += " Pickled weights are never opened; save the model once more as safetensors (save_pretrained)."
+    raise ConfigurationError(told)
+
+
+def _max_tokens(directory: Path, config: dict[str, Any]) -> int:
+    """Ours, or less where the model has fewer positions or its authors say so."""
+    # RoBERTa-like models lose the first pad_token_id + 1 positions, 2 as a rule.
+    lost = max(2, int(config.get("pad_token_id") or 0) + 1) if config.get("model_type") in COUNT_FROM_PADDING else 0
+    positions = config.get("max_position_embeddings")
+    limits = [DEFAULT_MAX_TOKENS, positions - lost if isinstance(positions, int) else None]
+    for name, key in LENGTHS:
+        limits.append(_read_json(directory / name).get(key) if (directory / name).is_file() else None)
+    return int(min(limit for limit in limits if isinstance(limit, (int, float)) and limit >= LEAST_TOKENS))
+
+
 def _pooling(directory: Path) -> str:
     """What sentence-transformers wrote beside the model; without it, the mean."""
     path = directory / "1_Pooling" / "config.json"
     if not path.is_file():
         return "mean"
     wanted = _read_json(path)
-    if wanted.get("pooling_mode_cls_token"):
-        return "cls"
-    if wanted.get("pooling_mode_mean_tokens"):
-        return "mean"
+    # A name since sentence-transformers 5, one flag for each before that.
+    for mode, flag in (("cls", "pooling_mode_cls_token"), ("mean", "pooling_mode_mean_tokens")):
+        if wanted.get("pooling_mode") == mode or ("pooling_mode" not in wanted and wanted.get(flag)):
+            return mode
     raise ConfigurationError(f"The pooling in {path} is not supported; mean and cls are.")
 
 

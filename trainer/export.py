@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from storage.errors import ArtifactError
 from trainer.bases import BERT_FAMILY, read_settings
-from trainer.graph import plain_names, write_graph
+from trainer.graph import write_graph
 from trainer.model.encoder import OUTPUT, Encoder
 from trainer.network import Network
 
@@ -56,12 +55,15 @@ def export_encoder(source: Path, out: Path, *, precision: str = "int8") -> Encod
     settings = read_settings(source)
     out.mkdir(parents=True, exist_ok=True)
     network = Network(source)
-    if settings.model_type in BERT_FAMILY:
-        (out / "encoder.onnx").write_bytes(_written(source, settings.pooling, precision))
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    if settings.model_type in BERT_FAMILY and config.get("hidden_act") == "gelu":
+        # From the network: files may hold other precisions, and names of older libraries.
+        weights = {name: tensor.numpy() for name, tensor in network.body.state_dict().items()}
+        (out / "encoder.onnx").write_bytes(write_graph(config, weights, settings.pooling, int8=precision == "int8"))
     else:
         _trace(network, out / "encoder.onnx", precision)
-    description = {"max_tokens": settings.max_tokens, "dimensions": settings.dimensions, "pooling": settings.pooling}
-    (out / "encoder.json").write_text(json.dumps(description | {"precision": precision}), encoding="utf-8")
+    description = settings.described() | {"precision": precision}
+    (out / "encoder.json").write_text(json.dumps(description), encoding="utf-8")
     if source.resolve() != out.resolve():
         shutil.copyfile(source / "tokenizer.json", out / "tokenizer.json")
     encoder = Encoder.load(out)
@@ -70,15 +72,6 @@ def export_encoder(source: Path, out: Path, *, precision: str = "int8") -> Encod
     (out / "canary.json").write_text(json.dumps(canary, ensure_ascii=False), encoding="utf-8")
     log.info("encoder.exported", extra={"precision": precision, "bytes": encoder.bytes})
     return encoder
-
-
-def _written(source: Path, pooling: str, precision: str) -> bytes:
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    try:
-        weights = plain_names(load_file(source / "model.safetensors"))
-        return write_graph(config, weights, pooling, int8=precision == "int8")
-    except KeyError as error:
-        raise ArtifactError(f"The encoder in {source} lacks {error}, which its config.json promises.") from None
 
 
 class _UnitVector(nn.Module):

@@ -25,6 +25,14 @@ Floats = NDArray[np.float32]
 
 SORTED = 64
 """Batches that are drawn at random together and then sorted by length."""
+FREQUENCY_REMOVED = 1.5
+"""How much of the log frequency of a label's rows is taken out of its logit. Six neighbouring labels of BANKING77,
+three with 2 rows and three with 150: recall of the rare ones 40 % without, 66 % with 1, 80 % with 1.5, 88 % with 2; of
+the others 98, 98, 95 and 94 %. More than 1, because few rows are learned by heart and then look sure.
+"""
+AT_LEAST = {"epochs": 1, "continue_epochs": 1, "batch": 1, "least_steps": 1, "most_steps": 1, "scale": 1e-3}
+"""What a number of a recipe must reach, where 0 is not enough."""
+AT_MOST = {"dropout": 0.9, "warm_up": 1.0}
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,8 @@ class Recipe:
     everything is trained."""
     scale: float = 20.0
     """The cosine head's scale at the start."""
-    name_weight: float = 1.0
-    """How much a label's name counts in the head's first rows, in texts ..."""
-    strong_name_weight: float = 8.0
-    """... and where cross-validation of the instant head found that names help it."""
+    name_weight: float = 8.0
+    """How much a label's name counts in the head's first rows, in texts."""
     least_steps: int = 60
     most_steps: int = 3000
     """Bounds the time for large classifiers: about five minutes on two cores."""
@@ -71,11 +77,12 @@ class Recipe:
         """The defaults with `changes`.
 
         Raises:
-            TrainingFailed: a field that does not exist or a value of another type.
+            TrainingFailed: a field that does not exist, or a value of another type or out of bounds.
         """
         known = {field.name: field.type for field in fields(cls)}
         for name, value in changes.items():
-            if name not in known or isinstance(value, bool) or not isinstance(value, (int, float)):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            if name not in known or not number or not AT_LEAST.get(name, 0) <= value <= AT_MOST.get(name, math.inf):
                 raise TrainingFailed(f"The recipe cannot have {name} = {value!r}.")
         typed: dict[str, Any] = {name: int(v) if known[name] == "int" else float(v) for name, v in changes.items()}
         return cls(**typed)
@@ -142,6 +149,8 @@ def finetune(
     torch.manual_seed(seed)
     device = next(network.parameters()).device
     frozen = _freeze(network, recipe, device)
+    if device.type != "cpu":
+        network.body.set_attn_implementation("sdpa")
     lower = _Lower(network, network.tokenize(texts), frozen, recipe.cache_bytes, device)
     epochs = recipe.continue_epochs if continuing else recipe.epochs
     steps = count_steps(len(texts), recipe, epochs)
@@ -149,13 +158,14 @@ def finetune(
     optimizer, schedule = _optimizer(network, head, recipe, steps, recipe.continue_rate if continuing else None)
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     classes = torch.tensor(targets)
+    frequency = _log_frequency(targets, len(head.rows)).to(device)
     _set_training(network, head, recipe.dropout)
     for step, chosen in enumerate(_batches(lower.lengths, recipe.batch, steps, seed), start=1):
         with _autocast(device):
             hidden, mask = lower.batch(chosen)
             hidden = network.run_layers(hidden, mask, network.layers[frozen:]) if frozen else hidden
         logits = head(network.pool(hidden, mask))
-        loss = functional.cross_entropy(logits, classes[torch.as_tensor(chosen)].to(device))
+        loss = functional.cross_entropy(logits + frequency, classes[torch.as_tensor(chosen)].to(device))
         loss.backward()
         nn.utils.clip_grad_norm_(trained, recipe.clip)
         optimizer.step()
@@ -165,8 +175,20 @@ def finetune(
         if not math.isfinite(value):
             raise TrainingFailed(f"The loss became {value} in step {step} of {steps}; lower body_rate in the recipe.")
         yield Step(math.ceil(step / math.ceil(len(texts) / recipe.batch)), epochs, step, steps, value)
+    if not all(bool(torch.isfinite(parameter).all()) for parameter in trained):
+        raise TrainingFailed(f"Weights are not finite after {steps} steps; lower body_rate in the recipe.")
     network.eval()
     head.eval()
+
+
+def _log_frequency(targets: NDArray[np.int64], classes: int) -> Tensor:
+    """[K], added to the logits in training only: what is learned then answers as if all labels were equally frequent.
+
+    Logit adjustment (Menon et al. 2021); 0 where all labels have as many rows. Rows come in the proportions in which
+    somebody taught, not in those in which it will be asked.
+    """
+    counts = np.maximum(np.bincount(targets, minlength=classes), 1)
+    return torch.tensor(FREQUENCY_REMOVED * np.log(counts / counts.mean()), dtype=torch.float32)
 
 
 class _Lower:

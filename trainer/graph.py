@@ -47,11 +47,6 @@ def write_graph(config: Mapping[str, Any], weights: Weights, pooling: str, *, in
     return serialized
 
 
-def plain_names(weights: Weights) -> dict[str, NDArray[np.float32]]:
-    """Names without the prefix that a model with a task head gives its encoder ("bert.", "roberta.")."""
-    return {name.removeprefix("bert.").removeprefix("roberta."): value for name, value in weights.items()}
-
-
 class _Writer:
     """Collects nodes and constants; every method returns the name of the value it made."""
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from storage.errors import Busy, Conflict, InvalidInput, NotFound, PupilError, StorageError
+from storage.artifacts import read_manifest
+from storage.errors import ArtifactError, Busy, Conflict, InvalidInput, NotFound, PupilError, StorageError
 from trainer.attempt import Attempt
 from trainer.executors.base import GRACE, Executor, Exit, Run
-from trainer.protocol import JobSpec, JobStatus, RunState
+from trainer.protocol import JobSpec, JobStatus, RunState, learned
 from trainer.run_folder import Result
 from trainer.store import Store
 
@@ -151,7 +153,19 @@ class Jobs:
             inputs.append(self._store.artifact(spec.champion))
         if inputs[-1] is None:
             raise Conflict(f"This trainer does not have the model {(spec.champion or '')[:12]}. Give it back first.")
-        return [path for path in inputs if path is not None]
+        return list(dict.fromkeys(path for path in [*inputs, *self._start(spec)] if path is not None))
+
+    def _start(self, spec: JobSpec) -> list[Path | None]:
+        """The version that training begins at and the snapshots it has learned, as far as they are here.
+
+        What is missing is no reason to refuse the job: it then begins at the base and says so.
+        """
+        folder = self._store.artifact(spec.start) if spec.start is not None else None
+        if folder is None:
+            return []
+        with suppress(ArtifactError):
+            return [folder, *(self._store.snapshot(each) for each in learned(read_manifest(folder).lineage))]
+        return [folder]
 
     def _stored(self, job_id: str, after: int) -> JobStatus:
         """Status of a job that is not in memory: it ended, or the trainer that ran it did."""

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from storage.errors import ConfigurationError, TrainingFailed
 from storage.records import CandidateKind, Split
 from storage.snapshots import SnapshotContent
-from trainer.bases import NEEDED, read_settings
+from trainer.bases import NEEDED
 from trainer.card import write_card
 from trainer.champion import (
     Champion,
@@ -49,6 +49,7 @@ from trainer.model.head import Fit, Head, calibrate, fit_head
 from trainer.model.scope import prototypes_of
 from trainer.network import TOKENIZER_FILES, Network
 from trainer.protocol import JobSpec, Phase, Progress, to_json
+from trainer.start import Start, alike, began_at, choose_start
 from trainer.strangers import STRANGERS
 
 log = logging.getLogger(__name__)
@@ -65,12 +66,18 @@ def learn(
     staging: Path,
     progress: Callable[[Progress], None],
     device: str,
-) -> None:
+    *,
+    start: Path | None = None,
+) -> str | None:
     """Train, measure and export; `staging` then holds every file of an artifact but its manifest.
 
     `base` is a resolved base encoder, `champion` the directory of the serving version's artifact (None: version 0),
     `device` "auto", "cpu" or "cuda". `progress` is called from this thread, a few times a second at most, with `seq`
-    from 1 and a fraction that never falls. Deterministic on one CPU for a snapshot, champion and seed.
+    from 1 and a fraction that never falls. Deterministic on one CPU for a snapshot, champion, start and seed.
+    `start` is the directory of another classifier's version that stands in for the base (see `trainer.start`).
+
+    Returns:
+        The artifact id of that version if the candidate's weights go back to it, else None.
 
     Raises:
         TrainingFailed: nothing can be learned from the snapshot, the training diverged, or memory is too short.
@@ -78,12 +85,13 @@ def learn(
         ConfigurationError: the base or the device cannot be used.
     """
     recipe = Recipe.of(spec.recipe)
-    data = read_dataset(snapshot)
+    origin, data = choose_start(start, spec.start_name, base, read_dataset(snapshot))
     staging.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="learn-", suffix=".part", dir=staging.parent) as scratch, _memory():
-        run = _Run(data, base, champion, spec, recipe, Path(scratch), _device(device), Meter(progress))
-        run.go(staging, snapshot.classifier)
+        run = _Run(data, base, origin, champion, spec, recipe, Path(scratch), _device(device), Meter(progress))
+        kind = run.go(staging, snapshot.classifier)
     log.info("candidate.learned", extra={"job": spec.job_id, "rows": len(data.train), "seconds": run.meter.seconds})
+    return origin.artifact if kind is CandidateKind.DEEP else None
 
 
 @dataclass(frozen=True)
@@ -92,8 +100,6 @@ class _Start:
 
     directory: Path
     continuing: bool
-    name_weight: float
-    """How much a label's name counts in the head's first rows, in texts."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,7 @@ class _Run:
 
     data: Dataset
     base: Path
+    origin: Start
     champion: Path | None
     spec: JobSpec
     recipe: Recipe
@@ -118,13 +125,13 @@ class _Run:
     device: torch.device
     meter: Meter
 
-    def go(self, staging: Path, classifier: str) -> None:
+    def go(self, staging: Path, classifier: str) -> CandidateKind:
         data, meter = self.data, self.meter
         meter.plan(_plan(data, self.recipe, [], continuing=False))
         meter.enter(Phase.PREPARING)
         instant = self._instant()
         serving = self._serving()
-        start, folds = self._start(instant.fit, serving)
+        start, folds = self._start(serving)
         meter.plan(_plan(data, self.recipe, folds, start.continuing))
         meter.enter(Phase.MEASURING)
         quick = cross_fit(data, folds, lambda fold: _twin(instant.encoded, data, fold, self.spec.seed))
@@ -162,11 +169,12 @@ class _Run:
             report,
             kind=kind,
             other_accuracy=_share(other),
-            started_from=self.spec.champion_version.partition("+")[0] if start.continuing else "base",
+            started_from=self.spec.champion_version.partition("+")[0] if start.continuing else self.origin.told,
             milliseconds=milliseconds,
         )
         (staging / REPORT_FILE).write_text(to_json(report), encoding="utf-8")
         write_card(staging, classifier=classifier, spec=self.spec, report=report)
+        return kind
 
     def _instant(self) -> _Instant:
         encoder = export_encoder(self.base, self.scratch / "base")
@@ -182,25 +190,27 @@ class _Run:
             return None
         return trained_champion(self.champion, self.data, _threads(), self.spec.seed)
 
-    def _start(self, fit: Fit, serving: Champion | None) -> tuple[_Start, list[Fold]]:
+    def _start(self, serving: Champion | None) -> tuple[_Start, list[Fold]]:
         """Where training begins and which rows are evidence.
 
-        From the base, as long as that is quick: evidence is then widest and nothing drifts from version to version.
-        For many rows training goes on from the champion. Its shadow has then seen the champion's rows, so only newer
-        rows can be evidence; with too few of those it is the base again.
+        From the origin, the base as a rule, as long as that is quick: evidence is then widest and nothing drifts from
+        version to version. For many rows training goes on from the champion, if that began at the same origin. Its
+        shadow has then seen the champion's rows, so only newer rows can be evidence; with too few of those it is the
+        origin again.
         """
         rows, recipe, seed = self.data.train, self.recipe, self.spec.seed
-        names_count = fit.name_weight > 0
-        start = _Start(self.base, False, recipe.strong_name_weight if names_count else recipe.name_weight)
+        unseen = self.origin.unseen
+        start = _Start(self.origin.directory, continuing=False)
         if serving is None or self.champion is None:
-            return start, plan_folds(rows, np.arange(len(rows)), recipe.evidence, seed)
-        newer = np.array([i for i, number in enumerate(rows.ids) if number not in serving.trained_on], np.int64)
+            return start, plan_folds(rows, unseen, recipe.evidence, seed)
+        newer = np.array([i for i in unseen if rows.ids[i] not in serving.trained_on], np.int64)
         many = len(rows) >= recipe.continue_from and len(newer) >= recipe.least_newer
-        if many and _alike(self.champion, self.base):
+        if many and alike(self.champion, self.base) and began_at(self.champion) == self.origin.artifact:
             return replace(start, directory=self.champion, continuing=True), plan_newer(
                 rows, newer, recipe.evidence, seed
             )
-        return start, plan_folds(rows, can_be_evidence(serving, rows), recipe.evidence, seed)
+        among = np.intersect1d(can_be_evidence(serving, rows), unseen)
+        return start, plan_folds(rows, among, recipe.evidence, seed)
 
     def _shadows(self, start: _Start, folds: Sequence[Fold]) -> Measured:
         """What fine-tuned twins say about the rows they have not seen, as served."""
@@ -220,7 +230,7 @@ class _Run:
         """
         network = Network(start.directory).to(self.device)
         names = network.embed(self.data.label_texts)
-        first = first_rows(network.embed(rows.texts), rows.targets, names, start.name_weight)
+        first = first_rows(network.embed(rows.texts), rows.targets, names, self.recipe.name_weight)
         head = CosineHead(first, self.recipe.scale).to(self.device)
         texts = [*rows.texts, *self.data.label_texts]
         targets = np.concatenate([rows.targets, np.arange(len(self.data.labels))])
@@ -318,13 +328,6 @@ def _memory() -> Iterator[None]:
             "The training needs more memory than this machine has free. Lower batch or cache_bytes in the recipe, "
             "or give the trainer more memory."
         ) from error
-
-
-def _alike(champion: Path, base: Path) -> bool:
-    """Whether the champion can be trained on as one of `base`: a base configured since then begins anew."""
-    return all(
-        (champion / name).read_bytes() == (base / name).read_bytes() for name in ("config.json", "tokenizer.json")
-    ) and read_settings(champion) == read_settings(base)
 
 
 def _plan(data: Dataset, recipe: Recipe, folds: Sequence[Fold], continuing: bool) -> dict[Phase, float]:

@@ -5,9 +5,11 @@ It knows pooling and lengths; it does not know labels, splits or how training go
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from storage.errors import ConfigurationError
 from trainer.bases import BERT_FAMILY, EncoderSettings, read_settings
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -28,15 +31,15 @@ class Network(nn.Module):
     """A transformers encoder with pooling: token ids to unit vectors."""
 
     def __init__(self, directory: Path) -> None:
-        """Load config.json, model.safetensors and tokenizer.json of `directory` in float32."""
+        """Load config.json, model.safetensors and tokenizer.json of `directory` in float32.
+
+        Raises:
+            ConfigurationError: a file is damaged, or weights are not those that config.json describes.
+        """
         super().__init__()
         self.settings: EncoderSettings = read_settings(directory)
         self.source = directory
-        with _Quiet():
-            self.body = transformers.AutoModel.from_pretrained(
-                directory, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
-            )
-        self.tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        self.body, self.tokenizer = _load(directory)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_length=self.settings.max_tokens)
         self.eval()
@@ -88,13 +91,45 @@ class Network(nn.Module):
         return int(self.body.config.pad_token_id or 0)
 
     def save(self, directory: Path) -> None:
-        """Write model.safetensors, config.json and the tokenizer's files, so that `Network(directory)` is the same."""
+        """Write weights, configuration, tokenizer, pooling and length, so that `Network(directory)` is the same."""
         directory.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.body.state_dict().items()}
         save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
         for name in ("config.json", *TOKENIZER_FILES):
             if (self.source / name).is_file():
                 shutil.copyfile(self.source / name, directory / name)
+        (directory / "encoder.json").write_text(json.dumps(self.settings.described()), encoding="utf-8")
+
+
+def _load(directory: Path) -> tuple[Any, Tokenizer]:
+    try:
+        with _Quiet():
+            body, report = transformers.AutoModel.from_pretrained(
+                directory,
+                dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                # For short texts plain products are a tenth quicker on a CPU than torch's fused attention.
+                attn_implementation="eager",
+                output_loading_info=True,
+            )
+        tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the libraries raise bare Exception subclasses of their own
+        if "memory" in str(error):
+            raise
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigurationError(f"The encoder in {directory} cannot be loaded: {first}") from error
+    # The library fills what is missing with random numbers; only the pooler is not used.
+    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    if missing:
+        others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ConfigurationError(
+            f"The weights in {directory} lack {', '.join(missing[:3])}{others}, which its config.json promises."
+        )
+    return body, tokenizer
 
 
 def pad(sequences: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:

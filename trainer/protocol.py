@@ -11,7 +11,7 @@ Routes (all under /v1; bodies are JSON unless said; requests and JSON answers ar
     GET    /bases/{name}?wait={s}               BaseStatus; exported on first use, waits up to `s` for it
     GET    /artifacts/{id}                      ArtifactFiles: what the trainer holds of an artifact
     GET    /artifacts/{id}/{file}               a file of a complete artifact, with Range; manifest.json names the rest
-    PUT    /artifacts/{id}/{file}               gives a champion back to a trainer that has lost it; manifest.json last
+    PUT    /artifacts/{id}/{file}               gives a version back to a trainer that has lost it; manifest.json last
 
 Errors are `{"error": sentence}` with a 4xx or 5xx status: 400 malformed, 401 not signed with our key, 404 unknown, 409
 contradicts what is there, 411/413/415 a body without length, too large or encoded, 422 can never work, 503 later.
@@ -23,6 +23,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -78,7 +79,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """Everything a trainer needs besides the snapshot's bytes and the champion's files."""
+    """Everything a trainer needs besides the snapshot's bytes and the files of the champion and the start."""
 
     job_id: str
     attempt: int
@@ -93,6 +94,14 @@ class JobSpec:
     seed: int = 0
     recipe: dict[str, Any] = field(default_factory=dict)
     """Fields of `trainer.finetune.Recipe` that differ from its defaults."""
+    start: str | None = None
+    """Artifact id of another classifier's version at which training begins; None: at the base encoder.
+
+    Given like the champion, together with the snapshots it has learned (`learned`). A trainer that lacks any of it, or
+    cannot use it, begins at the base and says why in the report.
+    """
+    start_name: str = ""
+    """What to call it in the report: "support v3"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,15 @@ class Health:
     free_gpu_bytes: int | None
     jobs_waiting: int
     jobs_running: int
+
+
+def learned(lineage: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ids of the snapshots that a version's encoder was trained on: its own, and those of the version it began at.
+
+    `lineage` is that of its manifest. () when it does not say.
+    """
+    own = lineage.get("snapshot")
+    return tuple(str(one) for one in lineage.get("learned", (own,) if own else ()))
 
 
 def to_json(message: Any) -> str:

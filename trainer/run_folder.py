@@ -1,7 +1,8 @@
 """The folder through which the trainer and one run of its work speak: what is asked, what happens, what came of it.
 
     job.json       what to do: a `JobSpec`; or base.json, a `BaseTask`. Written before the run begins
-    inputs/        <sha256>.jsonl, the snapshot, and <id>/, the champion's artifact, as hard links
+    inputs/        <sha256>.jsonl, the snapshot, and <id>/, the champion's artifact, as hard links; where training
+                   begins at another classifier's version, that too, and <sha256>.jsonl of what it has learned
     events.jsonl   one `Progress` per line, appended by the run
     staging/       the artifact in the making
     outputs/<id>/  the artifact, sealed

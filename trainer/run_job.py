@@ -16,18 +16,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from storage.artifacts import seal
+from storage.artifacts import read_manifest, seal
 from storage.errors import DiskFull, PupilError, StorageError, TrainerUnavailable, TrainingFailed
 from storage.files import file_errors
 from storage.snapshots import SnapshotContent, read_snapshot, snapshot_path
-from trainer.protocol import JobSpec, Phase, Progress, RunState
+from trainer.protocol import JobSpec, Phase, Progress, RunState, learned
 from trainer.run_folder import Result, RunFolder
 
 log = logging.getLogger(__name__)
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "onnxruntime", "numpy", "scipy", "scikit-learn")
 
-Learn = Callable[..., None]
+Learn = Callable[..., str | None]
 """`trainer.learn.learn`, or what a test puts in its place."""
 
 
@@ -92,9 +92,10 @@ def _train(folder: RunFolder, spec: JobSpec, device: str, learn: Learn | None) -
     base, base_digest = _base(spec.base)
     champion = folder.inputs / spec.champion if spec.champion else None
     folder.staging.mkdir(exist_ok=True)
-    learn(snapshot, base, champion, spec, folder.staging, report, device)
+    start = folder.inputs / spec.start if spec.start else None
+    began_at = learn(snapshot, base, champion, spec, folder.staging, report, device, start=start)
     labels = [asdict(label) for label in snapshot.labels]
-    lineage = _lineage(snapshot, spec, base_digest)
+    lineage = _lineage(snapshot, spec, base_digest) | _carried(spec, folder.inputs, began_at)
     return Result(RunState.SUCCEEDED, seal(folder.staging, folder.outputs, "version", labels, lineage, time.time()))
 
 
@@ -126,6 +127,15 @@ def _lineage(snapshot: SnapshotContent, spec: JobSpec, base_digest: str) -> dict
         "seed": spec.seed,
         "libraries": _libraries(),
     }
+
+
+def _carried(spec: JobSpec, inputs: Path, began_at: str | None) -> dict[str, Any]:
+    """Whose weights the version goes back to (an artifact id; None: the base's), and every snapshot they have learned.
+
+    Nothing that one of these held is evidence for whoever begins at this version.
+    """
+    before = () if began_at is None else learned(read_manifest(inputs / began_at).lineage)
+    return {"start": began_at, "learned": list(dict.fromkeys([spec.snapshot, *before]))}
 
 
 def _libraries() -> dict[str, str]:

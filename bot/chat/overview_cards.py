@@ -15,6 +15,7 @@ from storage.records import (
     EvaluationReport,
     LabelCount,
     ModelVersion,
+    Origin,
     Promotion,
     Schedule,
     VersionState,
@@ -60,11 +61,31 @@ def classifiers_card(classifiers: Sequence[Classifier], default: str | None) -> 
     """The classifiers of a server; `default` is the one meant in this channel."""
     if not classifiers:
         return Card("There is no classifier here yet. A lead creates one with /classifier create.")
-    names = [
-        f"{code(classifier.name)} — used in this channel" if classifier.name == default else code(classifier.name)
-        for classifier in classifiers
-    ]
-    return Card(title="Classifiers", body=listed(names, 50, "\n"))
+    lines = [_classifier_line(classifier, classifier.name == default) for classifier in classifiers]
+    return Card(title="Classifiers", body=listed(lines, 50, "\n"))
+
+
+def _classifier_line(classifier: Classifier, is_default: bool) -> str:
+    facts = ["used in this channel"] if is_default else []
+    if classifier.based_on is not None:
+        facts.append(f"based on {source_words(classifier.based_on)}")
+    return f"{code(classifier.name)} — {', '.join(facts)}" if facts else code(classifier.name)
+
+
+def source_words(origin: Origin) -> str:
+    """ "`support` v3"."""
+    return f"{code(origin.classifier)} {version_name(origin.number)}"
+
+
+def based_words(classifier: Classifier) -> str:
+    """For whoever decided what a classifier is based on."""
+    if classifier.based_on is None:
+        return f"{code(classifier.name)} is based on no other classifier: its next training starts from the base model."
+    words = source_words(classifier.based_on)
+    return (
+        f"{code(classifier.name)} is based on {words} now: its next training starts from what that has learned. Its "
+        "answers stay as they are until then. `none` takes it back."
+    )
 
 
 def versions_card(
@@ -123,6 +144,8 @@ def stats_card(stats: Stats, schedule: Schedule | None) -> Card:
         ("Answers", f"{version_words(stats.version)}\n{counted(stats.asked, 'question')} asked; {verdict}"),
         ("Training", f"{counted(stats.new_since, 'label')} new since the last one. {schedule_words(schedule)}"),
     ]
+    if stats.classifier.based_on is not None:
+        fields.append(("Based on", source_words(stats.classifier.based_on)))
     if exam:
         fields.insert(1, ("Its exam", exam))
     if people:

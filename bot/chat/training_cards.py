@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bot.chat.cards import Button, Card, Style, Tone
-from bot.chat.text import bar, block, cut, duration, percent, sentence
+from bot.chat.text import bar, block, counted, cut, duration, escaped, sentence
 from bot.services.updates import JobUpdate
 from storage.records import (
     EvaluationReport,
@@ -15,9 +17,22 @@ from storage.records import (
     VersionState,
     version_name,
 )
+from storage.report_figures import (
+    Figures,
+    calibration_words,
+    chance_words,
+    coverage_words,
+    figures,
+    flip_words,
+    knows_its_origin,
+    origin_words,
+    other_words,
+    scope_words,
+    weight_words,
+)
 from trainer.protocol import Phase, Progress
 
-LABEL_ROWS = 12
+LABEL_ROWS = 8
 LABEL_WIDTH = 22
 
 PHASES = {
@@ -72,7 +87,7 @@ def _doing(job: TrainingJob, progress: Progress | None) -> str:
 
 
 def result_card(update: JobUpdate) -> Card:
-    """The verdict first, then why, then what changed for each label."""
+    """The verdict first, then why, then the numbers and what changed for each label."""
     job = update.job
     match job.state:
         case JobState.SUCCEEDED if update.version is not None:
@@ -108,9 +123,7 @@ def _verdict_card(update: JobUpdate, version: ModelVersion) -> Card:
     return Card(
         title=verdict_words(update, version),
         body=_why(update, version, live=live),
-        fields=()
-        if report is None
-        else (("What changed, by label", changes(report)), ("In numbers", _numbers(report))),
+        fields=() if report is None else report_fields(report),
         footer=name,
         tone=Tone.GOOD if live else Tone.CAREFUL,
         rows=(row,),
@@ -123,7 +136,7 @@ def is_live(update: JobUpdate, version: ModelVersion) -> bool:
 
 
 def verdict_words(update: JobUpdate, version: ModelVersion) -> str:
-    """ "v1 is live: 0.84 → 0.87 on 118 held-out texts", "Kept v1", or "v2 is ready"."""
+    """ "v1 is live: 0.84 → 0.87 on 118 held-out texts, 94 % likely better", "Kept v1: …", or "v2 is ready: …"."""
     name = version_name(version.number)
     if is_live(update, version):
         return f"{name} is live{gain_words(update.report)}"
@@ -134,13 +147,16 @@ def verdict_words(update: JobUpdate, version: ModelVersion) -> str:
 
 
 def gain_words(report: EvaluationReport | None, candidate: str = "") -> str:
-    """ ": 0.84 → 0.87 on 118 held-out texts"; with `candidate` ": v2 got 0.83 instead of 0.84 on …"."""
+    """ ": 0.84 → 0.87 on 118 held-out texts, 94 % likely better"; with `candidate` ": v2 got 0.83 instead of …"."""
     if report is None or not report.outcomes:
         return ""
     before, after = f"{report.champion_accuracy:.2f}", f"{report.candidate_accuracy:.2f}"
     rows = len(report.outcomes)
     on = f"on {rows:,} held-out text{'s' if rows != 1 else ''}"
-    return f": {candidate} got {after} instead of {before} {on}" if candidate else f": {before} → {after} {on}"
+    if candidate:
+        return f": {candidate} got {after} instead of {before} {on}"
+    chance = chance_words(figures(report).chance_better)
+    return f": {before} → {after} {on}{f', {chance}' if chance else ''}"
 
 
 def _why(update: JobUpdate, version: ModelVersion, *, live: bool) -> str:
@@ -151,31 +167,66 @@ def _why(update: JobUpdate, version: ModelVersion, *, live: bool) -> str:
     return " ".join(words)
 
 
-def changes(report: EvaluationReport) -> str:
-    """Recall of each label before and after, the largest change first; says how many labels are not shown."""
+def report_fields(report: EvaluationReport) -> tuple[tuple[str, str], ...]:
+    """What was measured, how far the confidence can be trusted, and what changed, as fields of a card."""
+    found = figures(report)
+    fields = [("In numbers", _numbers(report, found))]
+    if found.rows:
+        fields += [("How far to trust it", _trust(report)), ("What changed, by label", changes(report, found))]
+    return tuple(fields)
+
+
+def _numbers(report: EvaluationReport, found: Figures) -> str:
+    lines = []
+    if found.rows:
+        low, high = found.accuracy
+        words = [
+            f"accuracy {low:.2f} to {high:.2f} with 95 % certainty",
+            f"macro-F1 {report.champion_macro_f1:.2f} → {report.candidate_macro_f1:.2f}",
+        ]
+        lines.append(_line(words))
+    if knows_its_origin(report):
+        lines.append(_line([escaped(origin_words(report.kind, report.started_from)), other_words(found.other)], ". "))
+    learned = f"{counted(report.train_rows, 'text')} to learn from, {report.golden_rows:,} kept aside"
+    took = f"took {duration(sum(report.seconds.values()))}" if report.seconds else ""
+    lines.append(_line([learned, took, weight_words(report.encoder_bytes, report.milliseconds)]))
+    return "\n".join(lines)
+
+
+def _line(parts: Sequence[str], separator: str = " · ") -> str:
+    """What there is of the parts as one line that begins with a capital."""
+    line = separator.join(filter(None, parts))
+    return line[:1].upper() + line[1:]
+
+
+def _trust(report: EvaluationReport) -> str:
+    certainty = report.certainty
+    if certainty is None:
+        return calibration_words(report.calibration_error, None)
+    calibration = calibration_words(report.calibration_error, certainty.calibration_error_before)
+    return "\n".join([coverage_words(certainty), calibration, scope_words(certainty)])
+
+
+def changes(report: EvaluationReport, found: Figures) -> str:
+    """How many answers differ, and the recall of the labels that changed most; the others are counted."""
+    differ = found.flips
     ordered = sorted(report.labels, key=lambda label: (-abs(label.recall - label.champion_recall), label.label))
-    lines = [f"{'label':<{LABEL_WIDTH}} before   now  texts", *(_change(label) for label in ordered[:LABEL_ROWS])]
-    if (left := len(ordered) - LABEL_ROWS) > 0:
+    changed = [label for label in ordered if label.rows and label.recall != label.champion_recall]
+    lines = [f"{'label':<{LABEL_WIDTH}} before   now  texts", *map(_change, changed[:LABEL_ROWS])] if changed else []
+    if (left := len(changed) - LABEL_ROWS) > 0:
         lines.append(f"and {left} more, which changed less")
-    return block(lines)
+    if same := sum(label.rows > 0 for label in ordered) - len(changed):
+        lines.append(f"{counted(same, 'label')} as before")
+    if unmeasured := sum(not label.rows for label in ordered):
+        lines.append(f"{counted(unmeasured, 'label')} without a text to measure on")
+    told = flip_words(len(differ.fixed), len(differ.broken), len(differ.still_wrong))
+    words = sentence(_line([told, chance_words(found.chance_better)], "; "))
+    return f"{words}\n{block(lines)}" if lines else words
 
 
 def _change(label: LabelReport) -> str:
     name = f"{cut(label.label, LABEL_WIDTH):<{LABEL_WIDTH}}"
-    if not label.rows:
-        return f"{name}      —     —      0"
     return f"{name}   {label.champion_recall:.2f}  {label.recall:.2f} {label.rows:>6}"
-
-
-def _numbers(report: EvaluationReport) -> str:
-    words = [
-        f"macro-F1 {report.champion_macro_f1:.2f} → {report.candidate_macro_f1:.2f}",
-        f"confidence is off by {percent(report.calibration_error)} on average",
-        f"{report.train_rows:,} texts to learn from, {report.golden_rows:,} kept aside",
-    ]
-    if report.seconds:
-        words.append(f"took {duration(sum(report.seconds.values()))}")
-    return "; ".join(words) + "."
 
 
 def schedule_words(schedule: Schedule | None) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from storage.errors import InvalidInput
+from storage.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from bot.api_client import ApiClient
@@ -74,6 +74,23 @@ def call_about(classifier: str | None, work: Callable[[ApiClient, str], Awaitabl
         return await work(api, classifier or await api.only_classifier())
 
     return call(named)
+
+
+async def report_of(api: ApiClient, classifier: str, version: int | None) -> dict[str, Any]:
+    """A version with its whole report; None: the live one, else the newest. Raises NotFound: there is none."""
+    known = (await api.versions(classifier))["versions"]
+    if version is None:
+        found = next((one for one in known if one["live"]), known[0] if known else None)
+    else:
+        found = next((one for one in known if one["number"] == version), None)
+    if found is None:
+        missing = "no trained version" if version is None else f"no v{version} that was trained"
+        raise NotFound(f"`{classifier}` has {missing}. `pupil models` lists its versions.")
+    # The list of versions holds summaries; the job that made one tells everything.
+    report = (await api.job(found["job"]))["report"] if found["job"] else None
+    if report is None:
+        raise NotFound(f"There is no report on {found['version']} of `{classifier}`.")
+    return found | {"classifier": classifier, "report": report}
 
 
 def answer(value: T, as_json: bool, draw: Callable[[T], None]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from bot.cli import show
-from bot.cli.calls import answer, call, call_about, everywhere, read_table, settings
+from bot.cli.calls import answer, call, call_about, everywhere, read_table, report_of, settings
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs: JSON on stdout.")
 which = click.option("--classifier", metavar="NAME", help="May be left out while there is only one.")
@@ -55,6 +55,29 @@ def predict(classifier: str | None, as_json: bool, text: tuple[str, ...]) -> Non
             click.echo(json.dumps(one))
     else:
         show.answers(text, answers)
+
+
+@pupil.group()
+def classifiers() -> None:
+    """Classifiers: list them, base one on another."""
+
+
+@classifiers.command("list")
+@as_json
+@everywhere
+def list_classifiers(as_json: bool) -> None:
+    """List the classifiers, what answers, and what each is based on."""
+    answer(call(lambda api: api.classifiers()), as_json, show.classifiers)
+
+
+@classifiers.command("base")
+@click.option("--on", metavar="OTHER[@v3]", required=True, help="Another classifier; none: the pretrained model.")
+@as_json
+@everywhere
+@click.argument("name")
+def base_classifier(name: str, on: str, as_json: bool) -> None:
+    """Start the trainings of NAME from what OTHER has learned; from the version that is live, if none is named."""
+    answer(call(lambda api: api.base_on(name, on)), as_json, show.based)
 
 
 @pupil.group()
@@ -116,7 +139,7 @@ def evaluate(classifier: str | None, file: Path, as_json: bool) -> None:
 @everywhere
 @click.pass_context
 def models(context: click.Context, classifier: str | None, as_json: bool) -> None:
-    """Model versions: list them, promote one, roll back, export."""
+    """Model versions: list them, read a report, promote one, roll back, export."""
     if context.invoked_subcommand is None:
         context.invoke(list_models, classifier=classifier, as_json=as_json)
 
@@ -128,6 +151,19 @@ def models(context: click.Context, classifier: str | None, as_json: bool) -> Non
 def list_models(classifier: str | None, as_json: bool) -> None:
     """List the versions, newest first, with what was measured."""
     answer(call_about(classifier, lambda api, name: api.versions(name)), as_json, show.versions)
+
+
+@models.command("report")
+@which
+@click.option("--version", metavar="V3", help="The version; without it, the one that is live, else the newest.")
+@as_json
+@everywhere
+def report_model(classifier: str | None, version: str | None, as_json: bool) -> None:
+    """Tell everything that was measured on a version."""
+    from bot.cli import export
+
+    number = None if version is None else export.parse_version(version)
+    answer(call_about(classifier, lambda api, name: report_of(api, name, number)), as_json, show.report)
 
 
 @models.command()

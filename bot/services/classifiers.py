@@ -10,8 +10,22 @@ from dataclasses import dataclass, replace
 from bot.services.people import Actor, Role
 from storage.classifiers import check_label_name
 from storage.errors import InvalidInput, NotFound
-from storage.records import Classifier, Label, LabelCount, ModelVersion, Schedule, TrainingJob, normalise
+from storage.records import (
+    CandidateKind,
+    Classifier,
+    EvaluationReport,
+    Label,
+    LabelCount,
+    ModelVersion,
+    Schedule,
+    TrainingJob,
+    normalise,
+)
 from storage.stores import Stores
+from trainer.protocol import from_json
+
+NOTHING = "none"
+"""What a classifier is based on that starts from the pretrained model."""
 
 NIGHTLY = "0 3 * * *"
 """A new classifier retrains at three in the morning (UTC) if there is something new; `/train schedule` changes it."""
@@ -56,14 +70,18 @@ class ClassifierService:
         self._version_of = version_of
         self._changed = changed
 
-    async def create(self, actor: Actor, name: str, labels: Sequence[str] = ()) -> Classifier:
-        """A new classifier with the labels given, retrained nightly.
+    async def create(
+        self, actor: Actor, name: str, labels: Sequence[str] = (), based_on: str | None = None
+    ) -> Classifier:
+        """A new classifier with the labels given, retrained nightly. `based_on`: see `base_on`; None is "none".
 
         Raises:
-            NotAllowed, Conflict (the name is taken), InvalidInput (a name that cannot be used; nothing is created).
+            NotAllowed, Conflict (the name is taken), InvalidInput (a name that cannot be used; nothing is created),
+            and what `base_on` raises.
         """
         actor.require(Role.LEAD, "create a classifier")
         names = _distinct([check_label_name(label) for label in labels])
+        source = await self._source(actor.guild, based_on or NOTHING, self._base)
         classifier = await self._classifiers.create(actor.guild, name, actor.id, self._base, time.time())
         for label in names:
             await self._classifiers.add_label(actor.guild, classifier.id, label)
@@ -71,12 +89,54 @@ class ClassifierService:
             # Where a classifier was made is where its team is: trainings by the schedule are shown there.
             settings = replace(classifier.settings, team_channel=actor.channel)
             await self._classifiers.save_settings(actor.guild, classifier.id, settings)
-            classifier = replace(classifier, settings=settings)
+        if source is not None:
+            await self._registry.base_on(actor.guild, classifier.id, source)
         await self._schedules.save(
             Schedule(actor.guild, classifier.id, NIGHTLY, None, "UTC", enabled=True, last_slot=None)
         )
-        self._changed(classifier)
-        return classifier
+        created = await self._classifiers.by_id(actor.guild, classifier.id)
+        self._changed(created)
+        return created
+
+    async def base_on(self, actor: Actor, classifier: Classifier, on: str) -> Classifier:
+        """The same classifier, whose trainings start from another one's encoder from now on. What answers stays.
+
+        Args:
+            on: "support", the version of `support` that is live now; "support@v3", that version; "none", the
+                pretrained encoder again. The version stays the one that it is today.
+
+        Raises:
+            NotAllowed, NotFound (no such classifier or version here), Conflict (a training is under way, or the version
+            is damaged), InvalidInput (nothing that could be carried over).
+        """
+        actor.require(Role.LEAD, "choose what a classifier is based on")
+        source = await self._source(actor.guild, on, classifier.base)
+        if source is not None and source.classifier_id == classifier.id:
+            raise InvalidInput(f"`{classifier.name}` cannot be based on itself. Name another classifier, or `none`.")
+        await self._registry.base_on(actor.guild, classifier.id, source)
+        return await self._classifiers.by_id(actor.guild, classifier.id)
+
+    async def _source(self, guild: str, on: str, base: str) -> ModelVersion | None:
+        """The version that `on` means, if its encoder is worth carrying over to a classifier of this base."""
+        name, _, wanted = on.strip().partition("@")
+        if on.strip().casefold() == NOTHING:
+            return None
+        other = await self._classifiers.get(guild, name)
+        number = _number(wanted) if wanted else await self._registry.champion(guild, other.id)
+        if not number:
+            raise InvalidInput(
+                f"v0 of `{other.name}` is the pretrained model itself: there is nothing to carry over. Train it first, "
+                f"or name a version: {other.name}@v1."
+            )
+        version = await self._registry.get(guild, other.id, number)
+        if _kind(version) is CandidateKind.INSTANT:
+            raise InvalidInput(
+                f"v{number} of `{other.name}` answers with the pretrained encoder: there is nothing to carry over. "
+                f"Name a version that was fine-tuned: {other.name}@v1."
+            )
+        if other.base != base:
+            raise InvalidInput(f"`{other.name}` comes from another pretrained model ({other.base}, not {base}).")
+        return version
 
     async def list(self, guild: str) -> builtins.list[Classifier]:
         return await self._classifiers.list(guild)
@@ -144,6 +204,22 @@ class ClassifierService:
         counts = await self._examples.annotator_counts(guild, classifier_id)
         names = await self._examples.annotator_names(guild)
         return [(names.get(annotator, annotator), count) for annotator, count in counts]
+
+
+def _number(version: str) -> int:
+    """ "v3" or "3" → 3."""
+    digits = version.strip().casefold().removeprefix("v")
+    if not (digits.isdecimal() and digits.isascii() and len(digits) < 10):
+        raise InvalidInput("That is no version. Write the classifier and its version like support@v3.")
+    return int(digits)
+
+
+def _kind(version: ModelVersion) -> CandidateKind | None:
+    """None: its report cannot be read."""
+    try:
+        return from_json(EvaluationReport, version.report).kind
+    except InvalidInput:
+        return None
 
 
 def _distinct(names: Sequence[str]) -> Sequence[str]:

@@ -19,6 +19,7 @@ from typing import Any, Protocol, Self
 from bot.services.promotion import PromotionService, decide, paired
 from bot.services.serving import Serving
 from bot.services.updates import JobUpdate, Updates
+from storage.artifacts import read_manifest
 from storage.errors import (
     ArtifactError,
     Busy,
@@ -43,7 +44,7 @@ from storage.records import (
 )
 from storage.snapshots import read_snapshot
 from storage.stores import Stores
-from trainer.protocol import JobSpec, JobStatus, Progress, RunState, from_json, to_json
+from trainer.protocol import JobSpec, JobStatus, Progress, RunState, from_json, learned, to_json
 
 log = logging.getLogger(__name__)
 
@@ -242,13 +243,30 @@ class JobRunner:
             champion_version=version_name(job.champion),
             seed=self._seed,
             recipe=self._recipe,
+            start=None if classifier.based_on is None else classifier.based_on.artifact,
+            start_name="" if classifier.based_on is None else classifier.based_on.name,
         )
 
     async def _hand_over(self, job: TrainingJob, spec: JobSpec) -> None:
         await self._trainer.put_snapshot(self._snapshots / f"{spec.snapshot}.jsonl")
+        if spec.start is not None:
+            await self._give_start(job, spec.start)
         if spec.champion is not None:
             await self._trainer.give_artifact(self._models / spec.champion)
         await self._trainer.submit(spec)
+
+    async def _give_start(self, job: TrainingJob, artifact: str) -> None:
+        """The version that training begins at, and the snapshots it has learned, as far as they can be read.
+
+        The trainer does without what it lacks, and says so: the same job must not become another one on its way.
+        """
+        try:
+            manifest = await asyncio.to_thread(read_manifest, self._models / artifact)
+            for snapshot in learned(manifest.lineage):
+                await self._trainer.put_snapshot(self._snapshots / f"{snapshot}.jsonl")
+            await self._trainer.give_artifact(self._models / artifact)
+        except (ArtifactError, InvalidInput, OSError) as error:
+            log.warning("start.missing", extra={"job": job.id, "artifact": artifact, "why": str(error)})
 
     async def _try_to_hand_over(self, job: TrainingJob, spec: JobSpec) -> None:
         try:
@@ -279,7 +297,7 @@ class JobRunner:
         directory = await self._trainer.fetch_artifact(artifact, self._models)
         report = from_json(EvaluationReport, (directory / "report.json").read_bytes())
         classifier = await self._classifiers.by_id(job.guild, job.classifier_id)
-        decision = await self._decide(job, classifier, report)
+        decision = _with_start(await self._decide(job, classifier, report), report)
         version = await self._registry.add(await self._version(job, artifact, report, decision))
         error = None
         if decision.promote and version.state is VersionState.CANDIDATE:
@@ -355,6 +373,13 @@ class JobRunner:
         task = asyncio.create_task(work)
         self._asides.add(task)
         task.add_done_callback(self._asides.discard)
+
+
+def _with_start(decision: PromotionDecision, report: EvaluationReport) -> PromotionDecision:
+    """The decision, with why training did not begin at the version of another classifier that it should have."""
+    if not report.started_from.startswith("base, "):
+        return decision
+    return dataclasses.replace(decision, reason=f"{decision.reason} Training began at the {report.started_from}.")
 
 
 def _decision(version: ModelVersion, report: EvaluationReport) -> PromotionDecision:

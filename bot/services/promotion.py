@@ -31,6 +31,7 @@ from storage.records import (
     version_name,
 )
 from storage.registry import Registry
+from storage.report_figures import flips
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +72,8 @@ def decide(report: EvaluationReport, policy: PromotionPolicy, champion: str) -> 
 
 def paired(outcomes: Iterable[PairedOutcome]) -> tuple[int, int]:
     """(b, c): rows that only the candidate has right, rows that only the champion has right."""
-    better = worse = 0
-    for row in outcomes:
-        better += row.candidate == row.label != row.champion
-        worse += row.champion == row.label != row.candidate
-    return better, worse
+    changed = flips(outcomes)
+    return len(changed.fixed), len(changed.broken)
 
 
 def _label_that_pays(outcomes: tuple[PairedOutcome, ...], policy: PromotionPolicy) -> tuple[str, int, int] | None:

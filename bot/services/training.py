@@ -16,11 +16,11 @@ from typing import Any
 
 from bot.services.job_runner import JobRunner
 from bot.services.people import Actor, Role, timer
-from bot.services.readiness import why_not
+from bot.services.readiness import what_to_try
 from bot.services.slots import check_cron, check_timezone, latest_slot, nominal
 from bot.services.updates import JobUpdate
 from storage.errors import Conflict, InvalidInput, NotFound
-from storage.records import Classifier, JobState, Schedule, TrainingJob, version_name
+from storage.records import CandidateKind, Classifier, JobState, ModelVersion, Schedule, TrainingJob, version_name
 from storage.snapshots import SnapshotContent, SnapshotLabel, SnapshotRow, write_snapshot
 from storage.stores import Stores
 
@@ -69,9 +69,17 @@ class TrainingService:
     # Asking
 
     async def request(
-        self, actor: Actor, classifier: Classifier, reason: str = "asked for", channel_id: str | None = None
+        self,
+        actor: Actor,
+        classifier: Classifier,
+        reason: str = "asked for",
+        channel_id: str | None = None,
+        *,
+        asked: bool = True,
     ) -> Requested | NotYet:
         """Freezes the labels and queues a training of them; joins the one that is under way.
+
+        Not `asked` is a clock, which has to have a reason of its own (see `readiness.what_to_try`).
 
         Raises:
             NotAllowed: the actor is no lead.
@@ -84,8 +92,11 @@ class TrainingService:
         if (active := await self._jobs.active(guild, classifier.id)) is not None:
             return Requested(active, joined=True, new_since=new_since)
         counts = await self._classifiers.label_counts(guild, classifier.id)
-        if refusal := why_not(counts, new_since, version_name(versions[0].number) if versions else ""):
-            return NotYet(refusal)
+        newest = versions[0] if versions and await self._is_as_now(classifier, versions[0]) else None
+        hours = (time.time() - newest.created_at) / 3600 if newest else None
+        attempt = what_to_try(counts, new_since, version_name(newest.number) if newest else "", hours, asked=asked)
+        if attempt.kind is not CandidateKind.DEEP:
+            return NotYet(attempt.reason)
         job = await self._queue(actor, classifier, reason, channel_id)
         return job if isinstance(job, NotYet) else Requested(job[0], joined=not job[1], new_since=new_since)
 
@@ -124,6 +135,13 @@ class TrainingService:
             self._runner.wake()
         return job, created
 
+    async def _is_as_now(self, classifier: Classifier, version: ModelVersion) -> bool:
+        """Whether a training of the same labels would begin today where this version's began, by the same recipe."""
+        if version.job_id is None:
+            return True
+        job = await self._jobs.get(classifier.guild, version.job_id)
+        return job.key == self._key(classifier, job.snapshot, job.champion)
+
     async def _freeze(self, classifier: Classifier) -> SnapshotContent:
         # The newest event is read first: a label that arrives in between is trained on and still counts as new.
         newest = await self._examples.newest_event(classifier.guild, classifier.id)
@@ -140,6 +158,8 @@ class TrainingService:
     def _key(self, classifier: Classifier, snapshot: str, champion: int) -> str:
         """What makes two trainings the same one."""
         parts = [snapshot, classifier.base, str(champion), json.dumps(self._recipe, sort_keys=True), str(self._seed)]
+        if classifier.based_on is not None:
+            parts.append(classifier.based_on.artifact)
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
     # Following
@@ -244,8 +264,11 @@ class TrainingService:
         if slot is not None or await self._enough(schedule):
             classifier = await self._classifiers.by_id(guild, number)
             reason = f"scheduled for {slot}" if slot else f"{schedule.after_labels} new labels"
-            outcome = await self.request(timer(guild), classifier, reason, classifier.settings.team_channel)
-            log.info("schedule.due", extra={"classifier": number, "slot": slot, "outcome": type(outcome).__name__})
+            channel = classifier.settings.team_channel
+            # A number of labels was somebody's wish, a time of day is only an occasion.
+            outcome = await self.request(timer(guild), classifier, reason, channel, asked=slot is None)
+            facts = {"classifier": number, "slot": slot, "outcome": type(outcome).__name__}
+            log.info("schedule.due", extra=facts | ({"why": outcome.reason} if isinstance(outcome, NotYet) else {}))
         if slot is not None:
             # Taken after the request: a crash in between asks once more, and the second request joins the first.
             await self._schedules.take_slot(guild, number, slot)

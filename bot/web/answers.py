@@ -17,12 +17,14 @@ from storage.records import (
     EvaluationReport,
     LabelCount,
     ModelVersion,
+    Origin,
     Prediction,
     Promotion,
     TrainingJob,
     VersionState,
     version_name,
 )
+from storage.report_figures import Figures, figures, knows_its_origin
 from trainer.protocol import Progress, from_json
 
 Json = dict[str, Any]
@@ -44,12 +46,17 @@ def classifier(stats: Stats) -> Json:
         "name": stats.classifier.name,
         "guild": stats.classifier.guild,
         "base": stats.classifier.base,
+        "based_on": None if stats.classifier.based_on is None else origin(stats.classifier.based_on),
         "version": stats.version,
         "labels": len(stats.labels),
         "examples": sum(count.total for count in stats.labels),
         "new_since": stats.new_since,
         "created_at": stats.classifier.created_at,
     }
+
+
+def origin(source: Origin) -> Json:
+    return {"classifier": source.classifier, "version": version_name(source.number), "artifact": source.artifact}
 
 
 def labels(counts: Sequence[LabelCount]) -> list[Json]:
@@ -117,15 +124,56 @@ def progress(event: Progress) -> Json:
 
 
 def report(measured: EvaluationReport) -> Json:
+    """Everything that a report says but its single outcomes; an addition to `summary`.
+
+    `confusion` holds counts [true][answered] in the order of `labels`, `flips` the ids of the examples that candidate
+    and champion answer differently: only the candidate right, only the champion right, both wrong.
+    """
+    found = figures(measured)
+    change = {one.label: one for one in found.changes}
+    return summary(measured, found) | {
+        "labels": [
+            dataclasses.asdict(label)
+            | {
+                "fixed": change[label.label].fixed if label.label in change else 0,
+                "broken": change[label.label].broken if label.label in change else 0,
+            }
+            for label in measured.labels
+        ],
+        "confusion": [list(row) for row in measured.confusion],
+        "flips": dataclasses.asdict(found.flips),
+    }
+
+
+def summary(measured: EvaluationReport, found: Figures | None = None) -> Json:
+    """A report in few numbers, for lists of versions. None stands for what was not measured when it was written.
+
+    `accuracy_interval` holds 95 %; `chance_better` is the probability that the candidate is right more often than the
+    champion; `other_kind` the kind of candidate that was not chosen, with the accuracy of both on the same rows.
+    """
+    found = found or figures(measured)
+    certainty, known = measured.certainty, knows_its_origin(measured)
     return {
         "rows": len(measured.outcomes),
         "accuracy": measured.candidate_accuracy,
+        "accuracy_interval": list(found.accuracy),
         "champion_accuracy": measured.champion_accuracy,
+        "champion_accuracy_interval": list(found.champion_accuracy),
         "macro_f1": measured.candidate_macro_f1,
         "champion_macro_f1": measured.champion_macro_f1,
+        "better": len(found.flips.fixed),
+        "worse": len(found.flips.broken),
+        "chance_better": found.chance_better,
         "calibration_error": _finite(measured.calibration_error),
+        "certainty": None if certainty is None else dataclasses.asdict(certainty),
         "champion": measured.champion,
+        "kind": measured.kind.value if known else None,
+        "other_kind": None if found.other is None else dataclasses.asdict(found.other),
+        "started_from": measured.started_from if known else None,
         "train_rows": measured.train_rows,
+        "golden_rows": measured.golden_rows,
+        "encoder_bytes": measured.encoder_bytes or None,
+        "milliseconds": measured.milliseconds or None,
         "seconds": measured.seconds,
     }
 
@@ -138,8 +186,9 @@ def version(model: ModelVersion) -> Json:
         "live": model.state is VersionState.CHAMPION,
         "labels": list(model.labels),
         "decision": model.decision,
-        "report": report(from_json(EvaluationReport, model.report)) if model.report else None,
+        "report": summary(from_json(EvaluationReport, model.report)) if model.report else None,
         "artifact": model.artifact,
+        "snapshot": model.snapshot,
         "job": model.job_id,
         "created_at": model.created_at,
     }

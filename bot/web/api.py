@@ -7,6 +7,7 @@
     GET    /api/v1/classifiers/{name}/labels
     POST   /api/v1/classifiers/{name}/predict                    {"text"} → answer, or {"texts"} → list of answers
     POST   /api/v1/classifiers/{name}/examples[?source=file]     [{"text", "label"}…]; makes what is missing
+    POST   /api/v1/classifiers/{name}/based-on                   {"on": "support@v3", "support" or "none"}
     POST   /api/v1/classifiers/{name}/train                      → job
     GET    /api/v1/classifiers/{name}/versions
     POST   /api/v1/classifiers/{name}/versions/{n}/promote
@@ -74,6 +75,7 @@ class Api:
             web.get(f"{one}/labels", self.labels),
             web.post(f"{one}/predict", self.predict),
             web.post(f"{one}/examples", self.import_examples),
+            web.post(f"{one}/based-on", self.base_on),
             web.post(f"{one}/train", self.train),
             web.get(f"{one}/versions", self.versions),
             web.post(one + r"/versions/{number:\d{1,9}}/promote", self.promote),
@@ -145,6 +147,14 @@ class Api:
         source = _source(request.query.get("source", Source.API.value))
         name = request.match_info["name"]
         return _json(answers.imported(await self._services.labeling.import_rows(actor, name, rows, source)))
+
+    async def base_on(self, request: web.Request) -> web.Response:
+        actor, classifier = await self._actor_and_classifier(request)
+        on = (await read_fields(request, on=str)).get("on")
+        if on is None:
+            raise InvalidInput('The body must say on what: {"on": "NAME@v3"}, {"on": "NAME"} or {"on": "none"}.')
+        based = await self._services.classifiers.base_on(actor, classifier, on)
+        return _json(answers.classifier(await self._services.classifiers.stats(based)))
 
     async def train(self, request: web.Request) -> web.Response:
         actor, classifier = await self._actor_and_classifier(request)

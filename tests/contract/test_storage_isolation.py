@@ -67,6 +67,7 @@ REFUSED: dict[str, Call] = {
     "jobs.set_message": lambda s, t, e: s.jobs.set_message(STRANGER, "j1", "1", "1"),
     "registry.get": lambda s, t, e: s.registry.get(STRANGER, t.id, 1),
     "registry.promote": lambda s, t, e: s.registry.promote(STRANGER, t.id, 0, 1, "x", "mine", 1.0),
+    "registry.base_on": lambda s, t, e: s.registry.base_on(STRANGER, t.id, None),
     "registry.mark_damaged": lambda s, t, e: s.registry.mark_damaged(STRANGER, t.id, 1),
 }
 
@@ -107,7 +108,7 @@ async def contents(store: Store) -> list[list[tuple[Any, ...]]]:
     return await store.db.read(
         lambda connection: [
             connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in [*tables.split(), "promotions", "schedules", "annotators", "vectors"]
+            for table in [*tables.split(), "origins", "promotions", "schedules", "annotators", "vectors"]
         ]
     )
 
@@ -132,11 +133,14 @@ async def test_another_guilds_ids_are_not_found(store: Store, triage: Triage, ev
 async def test_a_record_with_another_guilds_ids_is_not_found(store: Store, triage: Triage, event: int) -> None:
     before = await contents(store)
     foreign = dataclasses.replace(triage.classifier, guild=STRANGER)
+    strangers = await store.classifiers.get(STRANGER, "stranger")
+    ours = await store.registry.get(GUILD, triage.id, 1)
     calls: list[Callable[[], Awaitable[Any]]] = [
         lambda: store.predictions.add(dataclasses.replace(make_prediction(triage, "p2"), guild=STRANGER), 1, 0),
         lambda: store.jobs.create(make_job(foreign, "j9")),
         lambda: store.jobs.change(make_job(foreign, "j1"), JobState.CANCELLED, 1.0),
         lambda: store.registry.add(make_version(foreign)),
+        lambda: store.registry.base_on(STRANGER, strangers.id, ours),
         lambda: store.schedules.save(Schedule(STRANGER, triage.id, None, 1, "UTC", True, None)),
     ]
     for call in calls:
@@ -154,6 +158,15 @@ async def test_the_schema_itself_refuses_rows_that_cross_guilds(store: Store, tr
                     "INSERT INTO label_events (guild, classifier_id, example_id, annotator, kind, label_id, source, "
                     "created_at) VALUES (?, ?, 1, 'x', 'vote', ?, 'command', 0)",
                     (STRANGER, other.id, triage.bug.id),
+                ).rowcount
+            )
+        )
+    with pytest.raises(StorageError):
+        await store.db.write(
+            lambda tables: (
+                tables.execute(
+                    "INSERT INTO origins (guild, classifier_id, source_id, number) VALUES (?, ?, ?, 1)",
+                    (STRANGER, other.id, triage.id),
                 ).rowcount
             )
         )

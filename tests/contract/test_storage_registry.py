@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from storage.errors import Conflict, NotFound, PupilError
-from storage.records import Promotion, VersionState
-from tests.contract.conftest import GUILD, Store, Triage, make_job, make_version
+from storage.errors import Conflict, NotFound, PupilError, StorageError
+from storage.records import JobState, Origin, Promotion, VersionState
+from tests.contract.conftest import GUILD, Store, Triage, make_job, make_triage, make_version
 
 
 async def states(store: Store, triage: Triage) -> list[str]:
@@ -83,3 +83,56 @@ async def test_a_damaged_version_stays_damaged(store: Store, triage: Triage) -> 
     with pytest.raises(Conflict, match="damaged"):
         await store.registry.promote(GUILD, triage.id, 2, 1, "maria", "again", 3.0)
     assert (await store.registry.get(GUILD, triage.id, 2)).state is VersionState.DAMAGED
+
+
+class TestBasedOn:
+    async def test_a_classifier_keeps_the_version_it_is_based_on(self, store: Store, triage: Triage) -> None:
+        other = await make_triage(store, GUILD, "other")
+        first = await store.registry.add(make_version(triage.classifier))
+        await store.registry.base_on(GUILD, other.id, first)
+        newer = await store.registry.add(make_version(triage.classifier))
+        await store.registry.promote(GUILD, triage.id, newer.number, 0, "gate", "better", 30.0)
+        expected = Origin(triage.id, "triage", 1, first.artifact)
+        assert expected.name == "triage v1"
+        for found in (
+            await store.classifiers.by_id(GUILD, other.id),
+            await store.classifiers.get(GUILD, "other"),
+            (await store.classifiers.list(GUILD))[0],
+        ):
+            assert (found.name, found.based_on) == ("other", expected)
+        assert (await store.classifiers.get(GUILD, "triage")).based_on is None
+
+    async def test_the_latest_choice_counts_and_none_takes_it_back(self, store: Store, triage: Triage) -> None:
+        other = await make_triage(store, GUILD, "other")
+        for _ in range(2):
+            version = await store.registry.add(make_version(triage.classifier))
+            await store.registry.base_on(GUILD, other.id, version)
+        based_on = (await store.classifiers.by_id(GUILD, other.id)).based_on
+        assert based_on is not None
+        assert based_on.number == 2
+        await store.registry.base_on(GUILD, other.id, None)
+        assert (await store.classifiers.by_id(GUILD, other.id)).based_on is None
+
+    async def test_nothing_changes_while_a_job_is_active(self, store: Store, triage: Triage) -> None:
+        other = await make_triage(store, GUILD, "other")
+        version = await store.registry.add(make_version(triage.classifier))
+        job, _ = await store.jobs.create(make_job(other.classifier, "j1"))
+        for source in (version, None):
+            with pytest.raises(Conflict, match="A training of other is under way"):
+                await store.registry.base_on(GUILD, other.id, source)
+        await store.jobs.change(job, JobState.CANCELLED, 11.0)
+        await store.registry.base_on(GUILD, other.id, version)
+
+    async def test_a_damaged_version_and_one_that_is_not_there_are_refused(self, store: Store, triage: Triage) -> None:
+        other = await make_triage(store, GUILD, "other")
+        version = await store.registry.add(make_version(triage.classifier))
+        with pytest.raises(NotFound):
+            await store.registry.base_on(GUILD, other.id, make_version(triage.classifier))  # number 99
+        await store.registry.mark_damaged(GUILD, triage.id, 1)
+        with pytest.raises(Conflict, match="damaged"):
+            await store.registry.base_on(GUILD, other.id, version)
+
+    async def test_the_schema_refuses_a_classifier_that_is_based_on_itself(self, store: Store, triage: Triage) -> None:
+        version = await store.registry.add(make_version(triage.classifier))
+        with pytest.raises(StorageError):
+            await store.registry.base_on(GUILD, triage.id, version)

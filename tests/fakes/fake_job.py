@@ -38,12 +38,16 @@ def learn(
     staging: Path,
     progress: Callable[[Progress], None],
     device: str,
-) -> None:
+    *,
+    start: Path | None = None,
+) -> str | None:
     (staging.parent / "pid").write_text(str(os.getpid()))
     for action, *arguments in spec.recipe.get("script", DEFAULT):
         step(action, arguments, staging.parent, progress)
-    texts = json.dumps({"rows": [row.text for row in snapshot.rows], "champion": champion is not None})
-    (staging / "README.md").write_text(texts)
+    inputs = sorted(path.name for path in (staging.parent / "inputs").iterdir())
+    texts = {"rows": [row.text for row in snapshot.rows], "champion": champion is not None, "inputs": inputs}
+    (staging / "README.md").write_text(json.dumps(texts))
+    return start.name if start is not None and start.is_dir() else None
 
 
 def step(action: str, arguments: list, folder: Path, progress: Callable[[Progress], None]) -> None:

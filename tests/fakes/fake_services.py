@@ -28,6 +28,7 @@ from storage.records import (
     LabelledText,
     LabelScore,
     ModelVersion,
+    Origin,
     Prediction,
     Promotion,
     Schedule,
@@ -107,7 +108,9 @@ class FakeClassifiers:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
-    async def create(self, actor: Actor, name: str, labels: Sequence[str] = ()) -> Classifier:
+    async def create(
+        self, actor: Actor, name: str, labels: Sequence[str] = (), based_on: str | None = None
+    ) -> Classifier:
         actor.require(Role.LEAD, "create a classifier")
         memory = self._memory
         if any(known.guild == actor.guild and known.name == name for known in memory.classifiers):
@@ -116,7 +119,19 @@ class FakeClassifiers:
         memory.classifiers.append(created)
         for label in labels:
             await self.create_label(actor, created, label)
-        return created
+        return await self.base_on(actor, created, based_on) if based_on else created
+
+    async def base_on(self, actor: Actor, classifier: Classifier, on: str) -> Classifier:
+        actor.require(Role.LEAD, "choose what a classifier is based on")
+        name, _, version = on.partition("@")
+        origin = None
+        if on != "none":
+            other = await self.resolve(actor.guild, name)
+            number = int(version.removeprefix("v") or self._memory.champion(other))
+            origin = Origin(other.id, other.name, number, "a" * 64)
+        based = replace(classifier, based_on=origin)
+        self._memory.classifiers[self._memory.classifiers.index(classifier)] = based
+        return based
 
     async def list(self, guild: str) -> list[Classifier]:
         self._memory.check()

@@ -45,13 +45,13 @@ class FakeTrainer:
         self.gate.set()
         self.calls: Counter[str] = Counter()
         self.specs: dict[str, JobSpec] = {}
-        self._snapshots: dict[str, Path] = {}
+        self.snapshots: dict[str, Path] = {}
 
     async def health(self) -> Health:
         return Health(1, "cpu", None, 0, 0)
 
     async def put_snapshot(self, path: Path) -> None:
-        self._snapshots[path.stem] = path
+        self.snapshots[path.stem] = path
 
     async def submit(self, spec: JobSpec) -> JobStatus:
         self.calls["submit"] += 1
@@ -89,7 +89,7 @@ class FakeTrainer:
         return staging
 
     def _train(self, spec: JobSpec) -> str:
-        content = read_snapshot(self._snapshots[spec.snapshot])
+        content = read_snapshot(self.snapshots[spec.snapshot])
         self.root.mkdir(exist_ok=True)
         staging = self._staging(self.root)
         names = tuple(label.name for label in content.labels)
@@ -98,7 +98,7 @@ class FakeTrainer:
         )
         (staging / "report.json").write_text(to_json(self.report))
         labels = [{"id": label.id, "name": label.name, "description": ""} for label in content.labels]
-        return seal(staging, self.root, "version", labels, {"job": spec.job_id}, 0.0)
+        return seal(staging, self.root, "version", labels, {"job": spec.job_id, "snapshot": spec.snapshot}, 0.0)
 
 
 @asynccontextmanager

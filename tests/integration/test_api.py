@@ -32,7 +32,8 @@ from storage.errors import (
 from storage.records import Classifier, JobState, Source
 from storage.settings import Settings
 from tests.fakes.fake_api_services import FakeApiServices
-from trainer.protocol import Phase, Progress
+from tests.unit.test_report_figures import OLD, TODAY
+from trainer.protocol import Phase, Progress, to_json
 
 OTHER = "200000000000000001"
 PREDICT = "/api/v1/classifiers/triage/predict"
@@ -133,6 +134,33 @@ async def test_the_local_caller_is_an_operator_called_local(site: Site) -> None:
     await make(site)
     await site.post(PREDICT, {"text": "a bug"})
     assert site.fakes.memory.asked_with == [Actor(PLAYGROUND, "local", "local", Role.OPERATOR)]
+
+
+# Carrying over
+
+
+async def test_a_classifier_is_based_on_another_and_on_none_again(site: Site) -> None:
+    await make(site)
+    await make(site, name="mood")
+    path = "/api/v1/classifiers/mood/based-on"
+    status, told = await site.post(path, {"on": "triage@v3"})
+    expected = {"classifier": "triage", "version": "v3", "artifact": "a" * 64}
+    assert (status, told["name"], told["based_on"]) == (200, "mood", expected)
+    listed = await site.get("/api/v1/classifiers")
+    assert [(one["name"], one["based_on"]) for one in listed] == [("triage", None), ("mood", expected)]
+    assert (await site.post(path, {"on": "none"}))[1]["based_on"] is None
+
+
+async def test_what_a_classifier_is_based_on_must_be_told_and_be_of_the_same_guild(site: Site) -> None:
+    await make(site)
+    await make(site, OTHER, "secret")
+    path = f"/api/v1/classifiers/triage/based-on?guild={PLAYGROUND}"
+    assert await site.refusal(path, json={}) == (
+        400,
+        'The body must say on what: {"on": "NAME@v3"}, {"on": "NAME"} or {"on": "none"}.',
+    )
+    assert (await site.refusal(path, json={"on": 3}))[0] == 400
+    assert await site.refusal(path, json={"on": "secret@v1"}) == (404, "There is no classifier `secret` here.")
 
 
 @pytest.mark.parametrize(
@@ -348,6 +376,40 @@ async def test_versions_are_promoted_and_rolled_back(site: Site) -> None:
     assert (await site.refusal(f"{one}/versions/99/promote"))[0] == 404
     assert (await site.refusal(f"{one}/versions/{'9' * 30}/promote"))[0] == 404
     assert (await site.refusal(f"{one}/rollback", json={"number": 10**30}))[0] == 400
+
+
+async def test_a_training_tells_its_whole_report_and_the_versions_a_summary(site: Site) -> None:
+    classifier = await make(site)
+    _, job = await site.post("/api/v1/classifiers/triage/train")
+    version = site.fakes.add_version(classifier, to_json(TODAY))
+    site.fakes.training.move(job["id"], JobState.SUCCEEDED, report=TODAY, version=version)
+    whole = (await site.get(f"/api/v1/jobs/{job['id']}"))["report"]
+    (summary,) = (one["report"] for one in (await site.get("/api/v1/classifiers/triage/versions"))["versions"])
+    assert {name: whole[name] for name in summary} == summary
+    assert set(whole) - set(summary) == {"labels", "confusion", "flips"}
+    assert (summary["kind"], summary["started_from"]) == ("deep", "v3")
+    assert (summary["rows"], summary["better"], summary["worse"]) == (4, 1, 1)
+    assert (summary["chance_better"], summary["accuracy"]) == (pytest.approx(0.5), 0.5)
+    assert summary["accuracy_interval"] == pytest.approx([0.15, 0.85], abs=0.005)
+    assert summary["champion_accuracy_interval"] == pytest.approx([0.15, 0.85], abs=0.005)
+    assert summary["other_kind"] == {"kind": "instant", "accuracy": 0.25, "chosen_accuracy": 2 / 3, "rows": 3}
+    assert summary["certainty"]["coverage_from"] == 0.61
+    assert (summary["encoder_bytes"], summary["milliseconds"], summary["golden_rows"]) == (22_900_000, 4.2, 1)
+    assert whole["flips"] == {"fixed": [1], "broken": [2], "still_wrong": [4]}
+    assert whole["confusion"] == [[2, 1], [1, 0]]
+    assert whole["labels"][1] == {
+        "label": "billing", "rows": 1, "precision": 0.0, "recall": 0.0, "champion_recall": 1.0, "fixed": 0, "broken": 1,
+    }  # fmt: skip
+
+
+async def test_a_report_of_the_old_shape_is_told_with_nothing_invented(site: Site) -> None:
+    classifier = await make(site)
+    site.fakes.add_version(classifier, json.dumps(OLD))
+    (version,) = (await site.get("/api/v1/classifiers/triage/versions"))["versions"]
+    told = version["report"]
+    assert (told["accuracy"], told["champion"], told["better"], told["seconds"]) == (1.0, "v1", 1, {"training": 12.5})
+    unknown = ("kind", "started_from", "other_kind", "certainty", "encoder_bytes", "milliseconds")
+    assert [told[name] for name in unknown] == [None] * len(unknown)
 
 
 # Guilds

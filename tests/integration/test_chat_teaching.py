@@ -189,3 +189,16 @@ async def test_roles_come_from_the_server_for_every_interaction(stage: Stage) ->
     roles = {actor.name: actor.role for actor in stage.fake.memory.asked_with}
     assert min(roles.values()) == Role.MEMBER
     assert max(roles.values()) >= Role.LEAD
+
+
+async def test_leads_base_one_classifier_on_another(stage: Stage) -> None:
+    created = await stage.maria.command("classifier create", name="mood", labels="good, bad", based_on="triage@v3")
+    assert "Its trainings start from `triage` v3." in created.text
+    assert "`mood` — based on `triage` v3" in (await stage.jonas.command("classifier list")).text
+    refused = await stage.jonas.command("classifier base", name="mood", on="none")
+    assert "lead" in refused.text
+    undone = await stage.maria.command("classifier base", name="mood", on="none")
+    assert "`mood` is based on no other classifier" in undone.text
+    assert "based on" not in (await stage.jonas.command("classifier list")).text
+    again = await stage.maria.command("classifier base", name="mood", on="triage@v2")
+    assert "`mood` is based on `triage` v2 now" in again.text

@@ -12,6 +12,7 @@ import time
 import types
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ from bot import __main__ as entry
 from bot.cli.commands import pupil
 from bot.cli.scores import score
 from bot.services.people import Actor, Role
+from bot.services.training import NotYet
 from bot.web.api import add_api
 from bot.web.guilds import PLAYGROUND
 from storage.errors import ConfigurationError, InstanceLocked
-from storage.records import JobState
+from storage.records import CandidateKind, EvaluationReport, JobState
 from storage.settings import Settings
 from tests.fakes.fake_api_services import FakeApiServices
 from tests.fakes.tiny_encoder import make_tiny_encoder
+from tests.unit.test_report_figures import OLD, TODAY
+from trainer.protocol import from_json, to_json
 
 HEAVY = ("torch", "sklearn", "pandas", "matplotlib", "transformers", "numpy", "aiohttp", "discord")
 
@@ -146,6 +150,25 @@ def test_the_guild_and_the_data_directory_may_stand_before_or_after_the_command(
     assert entry.run(pupil, ["models", "--guild", PLAYGROUND, "--data", str(terminal.data)]) == 0
 
 
+def test_a_classifier_is_based_on_another_and_the_list_says_so(terminal: Terminal) -> None:
+    assert terminal.run("classifiers", "list")[1].startswith("There is none yet.")
+    terminal.teach()
+    file = terminal.write("more.csv", "text,label\na,b\n")
+    terminal.run("labels", "import", file, "--classifier", "mood")
+    assert terminal.run("classifiers", "base", "mood", "--on", "triage@v3") == (
+        0,
+        "The next training of mood starts from triage v3. v0+1 answers until then.\n",
+        "",
+    )
+    assert [one["based_on"] for one in terminal.json("classifiers", "list")] == [
+        None,
+        {"classifier": "triage", "version": "v3", "artifact": "a" * 64},
+    ]
+    assert "triage v3" in terminal.run("classifiers", "list")[1].splitlines()[-1]
+    assert "the pretrained model" in terminal.run("classifiers", "base", "mood", "--on", "none")[1]
+    assert "There is no classifier `nobody` here." in terminal.refusal("classifiers", "base", "mood", "--on", "nobody")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -231,6 +254,68 @@ def test_versions_are_listed_promoted_and_rolled_back(terminal: Terminal) -> Non
     assert terminal.run("models", "promote", "1")[1] == "v1 answers now, instead of v0.\n"
     assert "champion" in terminal.run("models", "list")[1]
     assert terminal.json("models", "rollback")["version"] == "v0"
+
+
+def trained(terminal: Terminal, report: str) -> None:
+    """A version with that report, and the job that made it."""
+    terminal.teach()
+    classifier, training = terminal.fakes.memory.classifiers[0], terminal.fakes.training
+
+    async def run() -> None:
+        outcome = await training.request(Actor(classifier.guild, "local", "local", Role.OPERATOR), classifier)
+        assert not isinstance(outcome, NotYet)
+        version = replace(terminal.fakes.add_version(classifier, report), job_id=outcome.job.id, snapshot="5" * 64)
+        terminal.fakes.memory.versions[-1] = version
+        found = from_json(EvaluationReport, report)
+        training.move(outcome.job.id, JobState.SUCCEEDED, report=found, version=version)
+
+    asyncio.run(run())
+
+
+def test_a_report_is_read_by_people_and_by_programs(terminal: Terminal) -> None:
+    terminal.teach()
+    assert terminal.refusal("models", "report") == (
+        "`triage` has no trained version. `pupil models` lists its versions."
+    )
+    trained(terminal, to_json(replace(TODAY, other_accuracy=0.25, kind=CandidateKind.INSTANT)))
+    code, out, error = terminal.run("models", "report")
+    assert (code, error) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "triage v1 (candidate). Better."
+    assert [line.split() for line in lines[2:6]] == [
+        ["on", "4", "texts", "v1", "v3"],
+        ["accuracy", "50", "%", "50", "%"],
+        ["95", "%", "interval", "15", "to", "85", "%", "15", "to", "85", "%"],
+        ["macro-F1", "0.40", "0.30"],
+    ]
+    for line in (
+        "3 answers differ: 1 became right, 1 wrong, 1 wrong in another way; 50 % likely better.",
+        "Answers 84 % of the texts if 95 % of the answers have to be right, from confidence 0.61.",
+        "Its confidence is off by 2.8 % on average (9.8 % before calibration).",
+        "On 3 of these texts it gets 66.7 %, fine-tuning 25 %.",
+        "Most confused: bug answered as billing (1), billing answered as bug (1).",
+        "v1: the head alone, over the base encoder, 300 texts to learn from, 1 kept aside to measure.",
+        "23 MB, 4.2 ms per text.",
+        "It took 36 seconds: measuring 22, training 14.",
+    ):
+        assert line in lines
+    assert ["bug", "3", "0.67", "0.67", "0.33", "1"] in [line.split() for line in lines]
+    told = terminal.json("models", "report", "--version", "v1")
+    assert (told["version"], told["classifier"], told["snapshot"]) == ("v1", "triage", "5" * 64)
+    assert told["report"]["flips"] == {"fixed": [1], "broken": [2], "still_wrong": [4]}
+    assert terminal.refusal("models", "report", "--version", "v9") == (
+        "`triage` has no v9 that was trained. `pupil models` lists its versions."
+    )
+    assert "takes a version like v3" in terminal.refusal("models", "report", "--version", "newest")
+
+
+def test_a_report_of_the_old_shape_leaves_out_what_was_not_measured(terminal: Terminal) -> None:
+    trained(terminal, json.dumps(OLD))
+    out = terminal.run("models", "report")[1]
+    assert "v1: 80 texts to learn from, 4 kept aside to measure." in out
+    assert "Its confidence is off by 12 % on average.\n" in out
+    for words in ("ms per text", "MB", "fine-tuned", "Recognises", "have to be right", "head alone"):
+        assert words not in out
 
 
 def test_evaluation_measures_the_served_answers(terminal: Terminal) -> None:

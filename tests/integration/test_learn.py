@@ -7,14 +7,16 @@ import random
 from dataclasses import replace
 from pathlib import Path
 from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from storage.artifacts import ALLOWED, seal, verify
+from storage.artifacts import ALLOWED, read_manifest, seal, verify
 from storage.errors import ArtifactError, ConfigurationError, TrainingFailed
 from storage.records import EvaluationReport, Split
-from storage.snapshots import SnapshotContent, SnapshotLabel
+from storage.snapshots import SnapshotContent, SnapshotLabel, write_snapshot
 from tests.fakes.lessons import WORDS, make_snapshot, one_torch_thread
 from tests.fakes.tiny_encoder import make_tiny_encoder
 from trainer.bases import PACKAGED, resolve
@@ -23,9 +25,17 @@ from trainer.learn import learn
 from trainer.model.encoder import Encoder
 from trainer.model.head import Head
 from trainer.protocol import JobSpec, Phase, Progress, from_json
+from trainer.run_folder import RunFolder
+from trainer.run_job import run as run_task
 
-SPEC = JobSpec(job_id="j1", attempt=1, snapshot="a" * 64, base="tiny", recipe={"body_rate": 1e-3, "frozen_layers": 1})
+# Rates for a network of random weights, to which a label's name means nothing.
+RECIPE = {"body_rate": 1e-3, "frozen_layers": 1, "name_weight": 1.0}
+SPEC = JobSpec(job_id="j1", attempt=1, snapshot="a" * 64, base="tiny", recipe=RECIPE)
 SNAPSHOT = make_snapshot()
+OTHERS = replace(make_snapshot(seed=7, first_id=9000), classifier="support")
+"""What another classifier was taught."""
+OWN = replace(SNAPSHOT, rows=tuple(replace(row, text=f"{row.text} {row.id}") for row in SNAPSHOT.rows))
+"""Texts of which that one knows none."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -225,6 +235,106 @@ class TestOddSnapshots:
     def test_a_device_that_is_not_there_is_one_sentence(self, base: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="tpu"):
             learn(SNAPSHOT, base, None, SPEC, tmp_path / "v", lambda report: None, "tpu")
+
+
+@pytest.fixture(scope="module")
+def support(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version of another classifier, every layer of it trained, beside its snapshot."""
+    return perform(tmp_path_factory.mktemp("support"), base, OTHERS, frozen_layers=0)
+
+
+@pytest.fixture(scope="module")
+def carried(base: Path, support: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return perform(tmp_path_factory.mktemp("carried"), base, OWN, start=support)
+
+
+class TestBasedOnAnotherClassifier:
+    """Through `run_job`, as the trainer does it: the start and what it has learned lie in the run's inputs."""
+
+    def test_its_frozen_layers_are_those_of_the_other(self, base: Path, support: Path, carried: Path) -> None:
+        pretrained, theirs, ours = (load_file(path / "model.safetensors") for path in (base, support, carried))
+        frozen = [name for name in ours if name.startswith(("embeddings.", "encoder.layer.0."))]
+        assert len(frozen) > 10
+        assert all(np.array_equal(ours[name], theirs[name]) for name in frozen)
+        moved = [name for name in frozen if not np.array_equal(theirs[name], pretrained[name])]
+        assert len(moved) > 10, "else this test shows nothing"
+        above = [name for name in ours if name.startswith("encoder.layer.1.")]
+        assert any(not np.array_equal(ours[name], theirs[name]) for name in above)
+        assert set(Head.load(carried).labels) == {label.name for label in OWN.labels}
+
+    def test_report_card_and_lineage_say_where_it_began(self, support: Path, carried: Path) -> None:
+        assert report_of(carried).started_from == "support v3"
+        assert "support v3" in (carried / "README.md").read_text()
+        lineage = read_manifest(carried).lineage
+        assert lineage["start"] == support.name
+        assert lineage["learned"] == [lineage["snapshot"], read_manifest(support).lineage["snapshot"]]
+        assert read_manifest(support).lineage["start"] is None
+
+    def test_the_shadows_begin_there_too_and_every_own_row_is_evidence(self, carried: Path) -> None:
+        measured = {o.example_id for o in report_of(carried).outcomes if o.split is Split.TRAIN}
+        assert measured == train_ids(OWN)
+
+    def test_a_text_that_the_other_has_learned_is_no_evidence(self, base: Path, support: Path, tmp_path: Path) -> None:
+        shared = [row for row in OTHERS.rows if row.split is Split.TRAIN][:9]
+        rows = tuple(replace(row, text=shared[n].text) if n < 9 else row for n, row in enumerate(OWN.rows))
+        version = perform(tmp_path, base, replace(OWN, rows=rows), start=support)
+        report, evidence = report_of(version), read_evidence(version)
+        hidden = {row.id for row in rows[:9]}
+        assert hidden & {outcome.example_id for outcome in report.outcomes} == set()
+        assert {o.example_id for o in report.outcomes} == {row.id for row in rows} - hidden
+        assert evidence.trained_on == train_ids(OWN)
+
+    def test_without_the_others_files_it_begins_at_the_base_and_says_so(
+        self, base: Path, support: Path, tmp_path: Path
+    ) -> None:
+        plain = perform(tmp_path / "plain", base, OWN)
+        fallen = perform(tmp_path / "fallen", base, OWN, start=support.with_name("e" * 64))
+        assert report_of(fallen).started_from == "base, because the files of support v3 are damaged or gone"
+        assert (fallen / "model.safetensors").read_bytes() == (plain / "model.safetensors").read_bytes()
+        assert report_of(fallen).outcomes == report_of(plain).outcomes
+        assert read_manifest(fallen).lineage["start"] is None
+
+    @pytest.mark.parametrize("based", [True, False])
+    def test_going_on_is_for_a_champion_that_began_at_the_same_place(
+        self, base: Path, support: Path, carried: Path, tmp_path: Path, based: bool
+    ) -> None:
+        newer = make_snapshot(seed=5, per_label=10, golden_every=0, first_id=5000)
+        grown = replace(OWN, rows=(*OWN.rows, *(replace(row, text=f"own {row.text}") for row in newer.rows)))
+        start = support if based else None
+        version = perform(tmp_path, base, grown, start=start, champion=carried, continue_from=1, least_newer=1)
+        assert report_of(version).started_from == ("v1" if based else "base")
+        assert read_manifest(version).lineage["start"] == (support.name if based else None)
+
+
+def perform(
+    folder: Path,
+    base: Path,
+    content: SnapshotContent,
+    *,
+    start: Path | None = None,
+    champion: Path | None = None,
+    **recipe: Any,
+) -> Path:
+    """The artifact that a run makes of the task; snapshots of earlier runs lie beside `start`."""
+    root = folder / "versions"
+    sha256 = write_snapshot(content, root)
+    spec = replace(
+        SPEC,
+        snapshot=sha256,
+        base=str(base),
+        champion=champion.name if champion else None,
+        champion_version="v1" if champion else "v0",
+        recipe=SPEC.recipe | recipe,
+        start=start.name if start else None,
+        start_name="support v3" if start else "",
+    )
+    given = [path for path in (start, champion) if path is not None and path.is_dir()]
+    given += start.parent.glob("*.jsonl") if start is not None else []
+    run_folder = RunFolder(folder / "run")
+    run_folder.create(spec, dict.fromkeys([root / f"{sha256}.jsonl", *given]))
+    result = run_task(run_folder.path, "cpu")
+    assert result.artifact is not None, result.error
+    return (run_folder.outputs / result.artifact).rename(root / result.artifact)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from storage.artifacts import read_manifest
 from storage.errors import ConfigurationError, Conflict, InvalidInput, NotFound
 from tests.fakes.trainer_bench import KEY, Bench, bench, gone, is_alive, is_own_group, told_to_process
 from trainer.client import TrainerClient
@@ -56,6 +58,38 @@ async def test_job_runs_to_an_artifact_with_its_events(trainer: Bench) -> None:
     assert [event.fraction for event in status.events] == [0.0, 0.2, 0.5, 0.9]
     folder = await trainer.client.fetch_artifact(status.artifact or "", trainer.folder / "models")
     assert json.loads((folder / "README.md").read_text())["rows"] == ["the app crashes", "thank you"]
+
+
+async def test_a_run_gets_the_version_it_starts_from_and_what_that_has_learned(trainer: Bench) -> None:
+    await trainer.submit()
+    theirs = (await trainer.outcome()).artifact or ""
+    sent = trainer.snapshot("another text")
+    await trainer.client.put_snapshot(sent)
+    spec = replace(trainer.spec(job="b" * 8), snapshot=sent.stem, start=theirs, start_name="support v3")
+    await trainer.client.submit(spec)
+    status = await trainer.outcome("b" * 8)
+    folder = await trainer.client.fetch_artifact(status.artifact or "", trainer.folder / "models")
+    told, lineage = json.loads((folder / "README.md").read_text()), read_manifest(folder).lineage
+    assert set(told["inputs"]) == {f"{sent.stem}.jsonl", theirs, f"{trainer.snapshot().stem}.jsonl"}
+    assert (lineage["start"], lineage["learned"]) == (theirs, [sent.stem, trainer.snapshot().stem])
+
+
+async def test_a_job_whose_start_is_not_here_is_done_without_it(trainer: Bench) -> None:
+    await trainer.client.put_snapshot(trainer.snapshot())
+    spec = replace(trainer.spec(), start="e" * 64, start_name="support v3")
+    await trainer.client.submit(spec)
+    assert (await trainer.client.submit(spec)).attempt == 1
+    status = await trainer.outcome()
+    assert status.state is RunState.SUCCEEDED
+    folder = await trainer.client.fetch_artifact(status.artifact or "", trainer.folder / "models")
+    assert read_manifest(folder).lineage["start"] is None
+
+
+async def test_a_start_that_has_learned_the_very_snapshot_is_laid_out_once(trainer: Bench) -> None:
+    await trainer.submit()
+    theirs = (await trainer.outcome()).artifact or ""
+    await trainer.client.submit(replace(trainer.spec(job="b" * 8), start=theirs))
+    assert (await trainer.outcome("b" * 8)).state is RunState.SUCCEEDED
 
 
 async def test_submitting_twice_is_one_run(trainer: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ import bot.services.serving as serving_module
 from bot.app import System
 from bot.services.people import Actor, Role
 from bot.services.training import NotYet, Requested
-from storage.errors import ArtifactError, Busy, NotAllowed, TrainerUnavailable
-from storage.records import Classifier, JobState, Source, VersionState
+from storage.errors import ArtifactError, Busy, Conflict, InvalidInput, NotAllowed, NotFound, TrainerUnavailable
+from storage.records import CandidateKind, Classifier, JobState, Source, VersionState
 from storage.settings import load_settings
 from tests.fakes.fake_trainer import FakeTrainer, report_of, system_with
 from tests.fakes.tiny_encoder import make_tiny_base
@@ -228,3 +229,130 @@ async def test_crash_between_registering_and_promoting_is_taken_up_after_the_sta
         assert update.job.state is JobState.SUCCEEDED
         assert [version.number for version in await system.services.promotion.versions(classifier)] == [1]
         assert (await system.serving.answer(classifier, "text")).number == 1
+
+
+class TestBasedOn:
+    """What one classifier has learned, carried over to another of the same guild."""
+
+    async def test_its_trainings_start_from_the_version_that_was_live_then(
+        self, system: System, trainer: FakeTrainer
+    ) -> None:
+        triage = await taught(system)
+        await train(system, triage)
+        other = await system.services.classifiers.create(LEAD, "other", ["bug", "praise"], "triage")
+        first = (await system.services.promotion.versions(triage))[0]
+        await train(system, await taught(system, 100, 4))  # triage goes on; what was carried over stays
+        assert (await system.stores.registry.champion("g", triage.id)) == 2
+        await teach(system, other)
+        trainer.snapshots.clear()
+        await train(system, other)
+        assert first.snapshot in trainer.snapshots, (
+            "what the start has learned is no evidence, so the trainer must know"
+        )
+        spec = list(trainer.specs.values())[-1]
+        assert (spec.start, spec.start_name, spec.champion) == (first.artifact, "triage v1", None)
+        assert trainer.calls["give"] == 2  # triage's champion for its second training, and now the start
+        assert [spec.start for spec in list(trainer.specs.values())[:-1]] == [None, None]
+        assert (await system.serving.answer(other, "text")).number == 1
+
+    async def test_another_start_is_another_training_also_of_the_same_labels(
+        self, system: System, trainer: FakeTrainer
+    ) -> None:
+        _, other = await two_trained(system)
+        assert isinstance(await system.services.training.request(LEAD, other), NotYet)
+        based = await system.services.classifiers.base_on(LEAD, other, "triage@v1")
+        assert (await train(system, based))[0] is JobState.SUCCEEDED
+        again = await system.services.training.request(LEAD, based)
+        assert isinstance(again, NotYet)
+        assert again.reason.startswith("Nothing is new since v2")
+        back = await system.services.classifiers.base_on(LEAD, based, "none")
+        assert back.based_on is None
+        assert (await train(system, back))[0] is JobState.SUCCEEDED
+        assert [bool(spec.start) for spec in trainer.specs.values()] == [False, False, True, False]
+
+    async def test_only_leads_decide_and_only_about_their_own_guild(self, system: System) -> None:
+        _, other = await two_trained(system)
+        with pytest.raises(NotAllowed, match="lead"):
+            await system.services.classifiers.base_on(MEMBER, other, "triage")
+        stranger = Actor("h", "9", "sam", Role.LEAD)
+        with pytest.raises(NotFound, match=r"no classifier triage\. There is none yet"):
+            await system.services.classifiers.create(stranger, "mine", ["a", "b"], "triage")
+        assert await system.services.classifiers.list("h") == []
+        mine = await system.services.classifiers.create(stranger, "mine", ["a", "b"])
+        with pytest.raises(NotFound, match=r"no classifier triage\. There are: mine"):
+            await system.services.classifiers.base_on(stranger, mine, "triage@v1")
+        with pytest.raises(NotFound):
+            await system.services.classifiers.base_on(stranger, other, "none")
+        assert (await system.stores.classifiers.by_id("g", other.id)).based_on is None
+
+    @pytest.mark.parametrize(
+        ("on", "error", "words"),
+        [
+            ("nobody", NotFound, "no classifier nobody"),
+            ("triage@v7", NotFound, "no version v7"),
+            ("triage@latest", InvalidInput, "like support@v3"),
+            ("triage@v0", InvalidInput, "pretrained model itself"),
+            ("other@v1", InvalidInput, "based on itself"),
+        ],
+    )
+    async def test_what_cannot_be_carried_over_is_refused_in_words(
+        self, system: System, on: str, error: type[Exception], words: str
+    ) -> None:
+        _, other = await two_trained(system)
+        with pytest.raises(error, match=words):
+            await system.services.classifiers.base_on(LEAD, other, on)
+        assert (await system.stores.classifiers.by_id("g", other.id)).based_on is None
+
+    async def test_an_instant_version_and_another_base_have_nothing_to_give(
+        self, system: System, trainer: FakeTrainer
+    ) -> None:
+        _, other = await two_trained(system)
+        trainer.report = replace(report_of(5), kind=CandidateKind.INSTANT)
+        await train(system, await taught(system, 100, 4))
+        with pytest.raises(InvalidInput, match="v2 of `triage` answers with the pretrained encoder"):
+            await system.services.classifiers.base_on(LEAD, other, "triage")
+        with pytest.raises(InvalidInput, match="another pretrained model"):
+            await system.services.classifiers.base_on(LEAD, replace(other, base="wide"), "triage@v1")
+
+    async def test_while_it_trains_the_choice_waits(self, system: System, trainer: FakeTrainer) -> None:
+        _, other = await two_trained(system)
+        await teach(system, other, 200, 4)
+        trainer.gate.clear()
+        asked = await system.services.training.request(LEAD, other)
+        assert isinstance(asked, Requested)
+        with pytest.raises(Conflict, match="A training of other is under way"):
+            await system.services.classifiers.base_on(LEAD, other, "triage")
+        trainer.gate.set()
+        await system.services.training.wait("g", asked.job.id)
+        await system.services.classifiers.base_on(LEAD, other, "triage")
+
+    async def test_a_start_whose_files_are_gone_stops_no_training(
+        self, system: System, trainer: FakeTrainer, tmp_path: Path
+    ) -> None:
+        _, other = await two_trained(system)
+        based = await system.services.classifiers.base_on(LEAD, other, "triage")
+        assert based.based_on is not None
+        shutil.rmtree(load_settings(data=tmp_path / "data").space / "models" / based.based_on.artifact)
+        told = "base, because the files of triage v1 are damaged or gone"
+        trainer.report = replace(report_of(5), started_from=told)
+        await teach(system, other, 200, 4)
+        assert await train(system, other) == (JobState.SUCCEEDED, None)
+        assert list(trainer.specs.values())[-1].start == based.based_on.artifact
+        newest = (await system.services.promotion.versions(other))[0]
+        assert newest.decision.endswith(f"Training began at the {told}.")
+
+
+async def teach(system: System, classifier: Classifier, start: int = 0, count: int = 60) -> None:
+    for n in range(start, start + count):
+        label = "bug" if n % 2 else "praise"
+        await system.services.labeling.label(LEAD, classifier, f"other text {n}", label, Source.API)
+
+
+async def two_trained(system: System) -> tuple[Classifier, Classifier]:
+    """`triage` and `other`, each with its v1."""
+    triage = await taught(system)
+    other = await system.services.classifiers.create(LEAD, "other", ["bug", "praise"])
+    await teach(system, other)
+    for classifier in (triage, other):
+        await train(system, classifier)
+    return triage, other

@@ -18,6 +18,11 @@ def tiny(tmp_path: Path) -> Path:
     return make_tiny_encoder(tmp_path / "tiny")
 
 
+def configure(directory: Path, **values: object) -> None:
+    path = directory / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
 def test_the_packaged_base_is_the_published_one() -> None:
     directory = bases.resolve(bases.PACKAGED)
     settings = bases.read_settings(directory)
@@ -52,16 +57,72 @@ def test_a_directory_is_taken_as_it_is(tiny: Path) -> None:
     ],
 )
 def test_a_model_that_is_not_a_plain_text_encoder_is_refused(tiny: Path, change: dict, reason: str) -> None:
-    config = json.loads((tiny / "config.json").read_text()) | change
-    (tiny / "config.json").write_text(json.dumps(config))
+    configure(tiny, **change)
     with pytest.raises(ConfigurationError, match=reason):
         bases.resolve(str(tiny))
 
 
-def test_pickled_weights_do_not_count(tiny: Path) -> None:
+def test_pickled_weights_do_not_count_and_the_way_out_is_told(tiny: Path) -> None:
     (tiny / "model.safetensors").rename(tiny / "pytorch_model.bin")
-    with pytest.raises(ConfigurationError, match=r"lacks model\.safetensors"):
+    with pytest.raises(ConfigurationError, match=r"lacks model\.safetensors\. Pickled .* as safetensors"):
         bases.resolve(str(tiny))
+
+
+@pytest.mark.parametrize("name", bases.NEEDED)
+def test_a_missing_file_is_named(tiny: Path, name: str) -> None:
+    (tiny / name).unlink()
+    with pytest.raises(ConfigurationError, match=f"lacks {name}.$"):
+        bases.resolve(str(tiny))
+
+
+def test_a_file_is_no_directory(tiny: Path) -> None:
+    with pytest.raises(ConfigurationError, match="neither a directory nor a Hugging Face id"):
+        bases.resolve(str(tiny / "config.json"))
+
+
+@pytest.mark.parametrize("width", [None, "wide", 1.5])
+def test_a_configuration_without_a_width_is_one_sentence(tiny: Path, width: object) -> None:
+    configure(tiny, hidden_size=width)
+    with pytest.raises(ConfigurationError, match="how wide"):
+        bases.resolve(str(tiny))
+
+
+@pytest.mark.parametrize(
+    ("files", "tokens"),
+    [
+        ({}, 64),
+        ({"sentence_bert_config.json": {"max_seq_length": 32}}, 32),
+        ({"sentence_bert_config.json": {"max_seq_length": 256}}, 64),
+        ({"sentence_bert_config.json": {"max_seq_length": None}}, 64),
+        ({"sentence_bert_config.json": {"max_seq_length": 0}}, 64),
+        ({"tokenizer_config.json": {"model_max_length": 48}}, 48),
+        ({"tokenizer_config.json": {"model_max_length": 1e30}}, 64),
+        ({"config.json": {"max_position_embeddings": 40}}, 40),
+        ({"config.json": {"max_position_embeddings": 40, "model_type": "roberta", "pad_token_id": 1}}, 38),
+        ({"config.json": {"max_position_embeddings": None}}, 64),
+    ],
+)
+def test_the_shortest_length_that_somebody_states_counts(tiny: Path, files: dict[str, dict], tokens: int) -> None:
+    for name, values in files.items():
+        path = tiny / name
+        content = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(content | values))
+    assert bases.read_settings(tiny).max_tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("said", "pooling"),
+    [
+        ({"pooling_mode_cls_token": True}, "cls"),
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, "mean"),
+        ({"pooling_mode": "cls"}, "cls"),
+        ({"pooling_mode": "mean", "pooling_mode_cls_token": True}, "mean"),
+    ],
+)
+def test_pooling_is_read_as_older_and_newer_files_write_it(tiny: Path, said: dict, pooling: str) -> None:
+    (tiny / "1_Pooling").mkdir()
+    (tiny / "1_Pooling" / "config.json").write_text(json.dumps(said))
+    assert bases.read_settings(tiny).pooling == pooling
 
 
 def test_a_damaged_configuration_is_one_sentence(tiny: Path) -> None:

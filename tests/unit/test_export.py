@@ -8,17 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import transformers
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_torch
 
-from storage.errors import ArtifactError
+from storage.errors import ArtifactError, ConfigurationError
 from tests.fakes.lessons import one_torch_thread
 from tests.fakes.tiny_encoder import make_tiny_encoder
 from trainer import graph
 from trainer.export import CANARY_TEXTS, export_encoder
 from trainer.model.encoder import Encoder
 from trainer.network import Network
+
+WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,8 +88,43 @@ def test_a_missing_weight_is_named(tmp_path: Path) -> None:
     weights = load_file(directory / "model.safetensors")
     del weights["encoder.layer.1.output.dense.weight"]
     save_file(weights, directory / "model.safetensors")
-    with pytest.raises(ArtifactError, match=r"encoder\.layer\.1\.output\.dense\.weight"):
+    with pytest.raises(ConfigurationError, match=r"lack encoder\.layer\.1\.output\.dense\.weight, which"):
         export_encoder(directory, directory)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_damaged_file_is_one_sentence(tmp_path: Path, name: str) -> None:
+    directory = make_tiny_encoder(tmp_path / "tiny")
+    (directory / name).write_bytes(b"{\0")
+    with pytest.raises(ConfigurationError, match="cannot be loaded"):
+        export_encoder(directory, directory)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_are_served_too(source: Path, tmp_path: Path, kind: torch.dtype) -> None:
+    network = Network(source)
+    network.save(tmp_path)
+    save_torch({name: value.to(kind) for name, value in network.body.state_dict().items()}, tmp_path / WEIGHTS)
+    assert cosines(export_encoder(tmp_path, tmp_path, precision="fp32"), tmp_path).min() > 1 - 1e-5
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_another_activation_goes_through_torchs_exporter(source: Path, tmp_path: Path) -> None:
+    """The graph that we write knows one."""
+    Network(source).save(tmp_path)
+    config = json.loads((source / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
+    assert cosines(export_encoder(tmp_path, tmp_path, precision="fp32"), tmp_path).min() > 1 - 1e-5
+
+
+def test_pooling_and_length_stay_with_a_network_that_is_saved(tmp_path: Path) -> None:
+    directory = make_tiny_encoder(tmp_path / "cls")
+    (directory / "1_Pooling").mkdir()
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    (directory / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 12}))
+    Network(directory).save(tmp_path / "saved")
+    settings = Network(tmp_path / "saved").settings
+    assert (settings.pooling, settings.max_tokens) == ("cls", 12)
 
 
 def test_roberta_counts_its_positions_from_the_padding_id(source: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""/classifier create, use and list."""
+"""/classifier create, base, use and list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bot.chat import choices
 from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.cogs.labels import MOST_AT_ONCE, split_names
-from bot.chat.overview_cards import classifiers_card
+from bot.chat.overview_cards import based_words, classifiers_card, source_words
 from bot.chat.sending import begin, show
 from bot.chat.text import code, listed
 from storage.errors import UserError
@@ -20,24 +20,41 @@ class ClassifierCommands(
 ):
     @app_commands.command(description="Create a classifier (leads): a task with labels of its own.")
     @app_commands.describe(
-        name="Short, lower case: triage", labels="Its first labels, with commas: bug, question, praise"
+        name="Short, lower case: triage",
+        labels="Its first labels, with commas: bug, question, praise",
+        based_on="Another classifier whose trained model its trainings start from: support, or support@v3",
     )
-    async def create(self, interaction: Interaction, name: str, labels: str = "") -> None:
+    @app_commands.autocomplete(based_on=choices.classifiers)
+    async def create(self, interaction: Interaction, name: str, labels: str = "", based_on: str | None = None) -> None:
         await begin(interaction)
         actor = self.actor(interaction)
         wanted = split_names(labels) if labels.strip() else []
-        created = await self.services.classifiers.create(actor, name, wanted)
+        created = await self.services.classifiers.create(actor, name, wanted, based_on)
+        based = f" Its trainings start from {source_words(created.based_on)}." if created.based_on else ""
         if not wanted:
-            await show(interaction, Card(f"Created {code(created.name)}. Next: name its labels with `/labels create`."))
+            await show(
+                interaction, Card(f"Created {code(created.name)}.{based} Next: name its labels with `/labels create`.")
+            )
             return
         named = listed([code(label) for label in wanted], MOST_AT_ONCE)
         await show(
             interaction,
             Card(
                 f"Created {code(created.name)} with {named}. It answers from the names alone: try `/ask`. "
-                "Teach it with `/label`."
+                f"Teach it with `/label`.{based}"
             ),
         )
+
+    @app_commands.command(description="Start a classifier's trainings from what another one has learned (leads).")
+    @app_commands.describe(
+        name="Which classifier", on="The other one: support, or support@v3; none for the pretrained model"
+    )
+    @app_commands.autocomplete(name=choices.classifiers, on=choices.classifiers)
+    async def base(self, interaction: Interaction, name: str, on: str) -> None:
+        await begin(interaction)
+        actor = self.actor(interaction)
+        based = await self.services.classifiers.base_on(actor, await self.classifier(actor, name), on)
+        await show(interaction, Card(based_words(based)))
 
     @app_commands.command(description="Make a classifier the one meant in this channel (leads).")
     @app_commands.describe(name="Which classifier")

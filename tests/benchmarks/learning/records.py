@@ -18,9 +18,21 @@ from tests.benchmarks.report import machine
 
 FILE = Path(__file__).parent / "measured.jsonl"
 TRAINER = Path(__file__).parents[3] / "trainer"
-DECIDE = Path(__file__).parents[3] / "bot" / "services" / "promotion.py"
-NO_PART = ("server", "client", "protocol", "signing", "gate", "jobs", "store", "transport", "download", "host", "card")
-"""Modules of the trainer that carry jobs and files and do not change what is learned."""
+PART = (
+    "dataset",
+    "measured",
+    "champion",
+    "learn",
+    "start",
+    "finetune",
+    "network",
+    "bases",
+    "evaluate",
+    "export",
+    "graph",
+)
+PART_OF_MODEL = ("encoder", "head", "logistic", "calibration", "scope")
+"""Modules of the trainer that decide what is learned and measured; the others carry jobs and files."""
 
 Key = tuple[str, str, int, int, str]
 """(part, data set, shots, seed, method)"""
@@ -29,8 +41,8 @@ Key = tuple[str, str, int, int, str]
 def learning_code() -> str:
     """Twelve hex digits that change when the code that learns does."""
     total = hashlib.sha256()
-    modules = [*TRAINER.glob("*.py"), *TRAINER.glob("model/*.py"), DECIDE]
-    for path in sorted(path for path in modules if path.stem not in NO_PART):
+    paths = [*(TRAINER / f"{name}.py" for name in PART), *(TRAINER / "model" / f"{name}.py" for name in PART_OF_MODEL)]
+    for path in filter(Path.exists, paths):
         total.update(ast.dump(_bare(ast.parse(path.read_text(encoding="utf-8")))).encode())
     return total.hexdigest()[:12]
 

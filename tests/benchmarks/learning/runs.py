@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.services.promotion import decide
-from storage.records import CandidateKind, EvaluationReport, PromotionPolicy, Source, Split
+from storage.records import EvaluationReport, Source, Split
 from storage.snapshots import SnapshotContent, SnapshotLabel, SnapshotRow
+from tests.benchmarks.learning.pairs import tally
 from tests.benchmarks.learning.samples import Pair
 from trainer.bases import PACKAGED, resolve
 from trainer.evaluate import calibration_error
@@ -67,23 +67,16 @@ def instant(job: Job) -> Result:
 
 
 def whole(job: Job) -> Result:
-    """The trainer's whole job, then the gate's decision: the fine-tuned candidate, and what would serve afterwards."""
+    """The trainer's whole job: the fine-tuned candidate, and the evidence that the gate decides on."""
     with tempfile.TemporaryDirectory() as folder:
         report, seconds = _learn(job.train, Path(folder) / "version", job.seed)
         deep = _answers(Encoder.load(Path(folder) / "version"), Head.load(Path(folder) / "version"), job)
-    decision = decide(report, PromotionPolicy(), "v0")
-    served = deep if decision.promote else instant(replace(job, pool=[]))
     return {
         **deep,
         "seconds": sum(value for phase, value in seconds.items() if phase != "measuring"),
         "seconds_with_evidence": sum(seconds.values()),
         "phases": seconds,
-        "kind": CandidateKind(report.kind).value,
-        "promoted": decision.promote,
-        "reason": decision.reason,
-        "evidence": [len(report.outcomes), decision.better, decision.worse],
-        "served_accuracy": served["accuracy"],
-        "served_calibration_error": served["calibration_error"],
+        "tally": tally(report.outcomes),
     }
 
 
