@@ -66,6 +66,11 @@ def _based_on(db: sqlite_utils.Database) -> None:
     db.executescript(_ORIGINS)
 
 
+@MIGRATIONS(name="0003_cut_texts")
+def _cut_texts(db: sqlite_utils.Database) -> None:
+    db.execute("ALTER TABLE predictions ADD COLUMN cut INTEGER NOT NULL DEFAULT 0 CHECK (cut IN (0, 1))")
+
+
 _CLASSIFIERS = """
 CREATE TABLE classifiers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

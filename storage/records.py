@@ -324,6 +324,8 @@ class Prediction:
     """Kept only for commands, so that Right and Wrong can become labels; None for captured messages."""
     taught: LabelledText | None = None
     """The example with exactly this text, when a person has labelled one; never used by evaluation."""
+    cut: bool = False
+    """Whether the text is longer than the encoder reads, so that its end did not count."""
 
     @property
     def label(self) -> str:

@@ -26,7 +26,8 @@ def answer_card(
     """
     question = [f"{escaped(shared_by)} asked:"] if shared_by else []
     question += [quoted(prediction.text)] if prediction.text else []
-    parts = ["\n".join(question), _verdict(prediction), note]
+    cut = "The text is longer than I read; only its beginning counted." if prediction.cut else ""
+    parts = ["\n".join(question), _verdict(prediction), cut, note]
     return Card(
         body="\n\n".join(filter(None, parts)),
         footer=f"{prediction.classifier} · {version_words(prediction.version)} · {prediction.milliseconds:.0f} ms",

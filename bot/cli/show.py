@@ -43,7 +43,7 @@ def answers(texts: Sequence[str], found: Sequence[Json]) -> None:
         if answer["abstained"]:
             label = "not sure: " + " / ".join(score["label"] for score in answer["labels"][:2])
             best = " / ".join(f"{score['confidence']:.0%}" for score in answer["labels"][:2])
-        table.add_row(plain(label), best, answer["version"], plain(text, 60))
+        table.add_row(plain(label), best, answer["version"], plain(text, 60) + (" (cut)" if answer["cut"] else ""))
     _print(table)
 
 

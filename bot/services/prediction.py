@@ -54,6 +54,7 @@ class PredictionService:
             created_at=time.time(),
             text=text if source in KEEPS_TEXT else None,
             taught=await self._taught(classifier, text),
+            cut=answer.cut,
         )
         await self._predictions.add(prediction, answer.number, answer.revision)
         log.info("question.answered", extra={"classifier": classifier.id, "version": answer.version})

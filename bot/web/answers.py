@@ -36,6 +36,7 @@ def prediction(answer: Prediction) -> Json:
         "confidence": answer.confidence,
         "labels": [{"label": score.label, "confidence": score.confidence} for score in answer.scores],
         "abstained": answer.abstained,
+        "cut": answer.cut,
         "version": answer.version,
         "milliseconds": answer.milliseconds,
     }

@@ -25,6 +25,7 @@ def make_prediction(triage: Triage, id: str = "p1", text: str | None = "It crash
         created_at=40.0,
         text=text,
         taught=LabelledText(7, "It crashes", "bug", Split.GOLDEN, Source.COMMAND) if text else None,
+        cut=text is not None,
     )
 
 

@@ -117,6 +117,7 @@ async def test_a_text_is_answered_with_every_label_and_the_version(site: Site) -
         "confidence": 0.9,
         "labels": [{"label": "bug", "confidence": 0.9}, {"label": "billing", "confidence": 0.1}],
         "abstained": False,
+        "cut": False,
         "version": "v0",
         "milliseconds": 1.2,
     }

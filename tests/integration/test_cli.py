@@ -116,7 +116,7 @@ def test_a_prediction_is_json_for_programs_one_line_per_text(terminal: Terminal)
     code, out, _ = terminal.run("predict", "--classifier", "triage", "--json", "a bug", "billing")
     answers = [json.loads(line) for line in out.splitlines()]
     assert (code, [answer["label"] for answer in answers]) == (0, ["bug", "billing"])
-    assert set(answers[0]) == {"label", "confidence", "labels", "abstained", "version", "milliseconds"}
+    assert set(answers[0]) == {"label", "confidence", "labels", "abstained", "cut", "version", "milliseconds"}
 
 
 def test_a_prediction_is_a_table_for_people_and_says_when_it_is_not_sure(terminal: Terminal) -> None:

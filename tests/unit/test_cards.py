@@ -211,6 +211,10 @@ class TestAnswers:
         assert "not sure: `A` 0.44 / `B` 0.41" in card.body
         assert [button.label for button in card.rows[0]] == ["A", "B", "Neither", "Share"]  # type: ignore[union-attr]
 
+    def test_a_text_that_was_cut_is_said_to_be(self) -> None:
+        assert "only its beginning counted" in answer_card(prediction(cut=True)).body
+        assert "beginning" not in answer_card(prediction()).body
+
     def test_a_taught_text_is_answered_with_what_was_taught(self) -> None:
         taught = LabelledText(481, "It crashes", "idea", Split.TRAIN, Source.COMMAND)
         card = answer_card(prediction(taught=taught))
