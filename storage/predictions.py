@@ -33,7 +33,8 @@ class Predictions:
             by_id(tables.conn, prediction.guild, prediction.classifier_id)
             tables.execute(
                 "INSERT INTO predictions (id, guild, classifier_id, number, revision, version, scores, abstained, "
-                "milliseconds, asked_by, created_at, text, taught, cut) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "milliseconds, asked_by, created_at, text, taught, cut) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (guild, id) DO NOTHING",
                 (
                     *(prediction.id, prediction.guild, prediction.classifier_id, number, revision),

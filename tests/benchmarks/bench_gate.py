@@ -21,7 +21,7 @@ from storage.records import EvaluationReport, PromotionPolicy
 from tests.benchmarks.learning import pair_models, pairs
 from tests.benchmarks.learning.pair_models import FILES, Base, View, deep_pairs, head_pairs, pool
 from tests.benchmarks.learning.pairs import Draw, Rate, Verdict, draw_classifier, false_promotion, false_rejection
-from tests.benchmarks.learning.records import TRAINER, Records, _bare
+from tests.benchmarks.learning.records import TRAINER, Records, bare
 from tests.benchmarks.report import Figure, table
 
 FILE = Path(pairs.__file__).with_name("gate.jsonl")
@@ -73,7 +73,7 @@ def promotes(report: EvaluationReport) -> bool:
 def code(kind: str) -> str:
     """Changes when the code behind a kind's pairs does; the gate's rule is not part of it."""
     paths = [TRAINER / f"{name}.py" for name in CODE[kind]] + [Path(pairs.__file__), Path(pair_models.__file__)]
-    dumps = (ast.dump(_bare(ast.parse(path.read_text(encoding="utf-8")))) for path in paths)
+    dumps = (ast.dump(bare(ast.parse(path.read_text(encoding="utf-8")))) for path in paths)
     return hashlib.sha256("\n".join(dumps).encode()).hexdigest()[:12]
 
 

@@ -65,6 +65,19 @@ def test_rows_overrule_misleading_names() -> None:
     assert (fit.head.logits(vectors).argmax(1) == targets).mean() > 0.9
 
 
+def test_wrong_labels_do_not_spoil_a_good_prior() -> None:
+    labels = list("abcdef")
+    names, vectors, targets = task(6, 1200)
+    prior = fit_head(labels, names, vectors[:120], targets[:120]).head
+    chance = np.random.default_rng(0)
+    taught = targets[:240].copy()
+    wrong = chance.random(240) < 0.3
+    taught[wrong] = chance.integers(0, 6, int(wrong.sum()))
+    after = fit_head(labels, names, vectors[:240], taught, prior=prior).head
+    before, now = ((head.logits(vectors[240:]).argmax(1) == targets[240:]).mean() for head in (prior, after))
+    assert now > before - 0.01
+
+
 def test_out_of_fold_answers_have_not_seen_their_row() -> None:
     """With labels drawn at random there is nothing to learn; a leak would show as a high accuracy."""
     rng = np.random.default_rng(2)

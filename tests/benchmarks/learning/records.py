@@ -43,7 +43,7 @@ def learning_code() -> str:
     total = hashlib.sha256()
     paths = [*(TRAINER / f"{name}.py" for name in PART), *(TRAINER / "model" / f"{name}.py" for name in PART_OF_MODEL)]
     for path in filter(Path.exists, paths):
-        total.update(ast.dump(_bare(ast.parse(path.read_text(encoding="utf-8")))).encode())
+        total.update(ast.dump(bare(ast.parse(path.read_text(encoding="utf-8")))).encode())
     return total.hexdigest()[:12]
 
 
@@ -84,7 +84,7 @@ class Records:
                 yield key, values
 
 
-def _bare(tree: ast.Module) -> ast.Module:
+def bare(tree: ast.Module) -> ast.Module:
     """The tree without docstrings, which are expressions that are only a string."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
