@@ -420,13 +420,18 @@ class EvaluationReport:
 class PromotionPolicy:
     """The gate's numbers. The defaults were chosen by simulation (see `bot.services.promotion`)."""
 
-    minimum_gain: int = 2
+    minimum_gain: int = 3
     """At least this many more rows right than the champion ..."""
     sigma: float = 0.5
-    """... and at least this many standard deviations of the paired difference, sqrt(b + c)."""
+    """... and at least this many standard deviations of the paired difference."""
+    golden_weight: int = 2
+    """What a golden row counts: it is answered by the very models, a train row by twins that have seen fewer texts, and
+    a wrong label that both were taught."""
     class_loss: int = 3
     class_loss_share: float = 0.30
-    """A class may not lose this many rows net if that is also this share of its evaluated rows."""
+    """A class may not lose this many rows net if that is also this share of its evaluated rows ..."""
+    many_classes: int = 20
+    """... and one more row where more classes than this are evaluated: among many, one loses three by chance."""
     golden_loss: int = 2
     """On the golden set the candidate may lose at most this many rows net."""
 

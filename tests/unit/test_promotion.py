@@ -48,16 +48,17 @@ both_right = rows(80, True, True)
     [
         (0, 0, False),
         (1, 0, False),
-        (2, 0, True),
-        (5, 4, False),
-        (6, 4, True),
+        (2, 0, False),
+        (3, 0, True),
+        (6, 4, False),
+        (7, 4, True),
         (20, 16, True),
         (40, 36, False),
         (41, 36, True),
     ],
 )
 def test_gain_must_exceed_noise(better: int, worse: int, promoted: bool) -> None:
-    """b - c >= max(2, half the square root of b + c); the losses are spread so that no label guard speaks."""
+    """b - c >= max(3, half the square root of b + c); the losses are spread so that no label guard speaks."""
     losses = [rows(1, True, False, label=f"label{number % 20}") for number in range(worse)]
     spread = [rows(10, True, True, label=f"label{number}") for number in range(20)]
     decision = decide(report(rows(better, False, True, label="gain"), *losses, *spread), POLICY, "v3+2")
@@ -75,6 +76,33 @@ def test_a_small_loss_of_a_large_label_is_borne() -> None:
     large = rows(30, True, True, label="refund")
     decision = decide(report(large, rows(20, False, True), rows(4, True, False, label="refund")), POLICY, "v3+2")
     assert decision.promote
+
+
+@pytest.mark.parametrize(
+    ("train", "golden", "promoted"),
+    [((3, 0), (0, 1), False), ((5, 0), (0, 1), True), ((1, 0), (1, 0), True), ((0, 0), (1, 0), False)],
+)
+def test_a_golden_answer_counts_twice(train: tuple[int, int], golden: tuple[int, int], promoted: bool) -> None:
+    parts = [
+        rows(count, champion, candidate, label=f"{split}{champion}", split=split)
+        for split, counts in ((Split.TRAIN, train), (Split.GOLDEN, golden))
+        for count, champion, candidate in zip(counts, (False, True), (True, False), strict=True)
+    ]
+    decision = decide(report(both_right, *parts), POLICY, "v3+2")
+    assert decision.promote is promoted
+    assert ("counted 2 times" in decision.reason) is not promoted
+
+
+def test_among_many_labels_one_more_loss_is_borne() -> None:
+    lost = [rows(5, True, True, label="refund"), rows(3, True, False, label="refund")]
+    few, many = (
+        [*lost, rows(20, False, True), *(rows(4, True, True, label=f"label{n}") for n in range(count))]
+        for count in (5, 25)
+    )
+    assert "loses 3 of 8 texts of `refund`" in decide(report(*few), POLICY, "v3").reason
+    assert decide(report(*many), POLICY, "v3").promote
+    worse = decide(report(*many, rows(1, True, False, label="refund")), POLICY, "v3")
+    assert "loses 4 of 9 texts of `refund`" in worse.reason
 
 
 def test_golden_set_has_a_veto() -> None:
