@@ -168,11 +168,11 @@ def _why(update: JobUpdate, version: ModelVersion, *, live: bool) -> str:
 
 
 def report_fields(report: EvaluationReport) -> tuple[tuple[str, str], ...]:
-    """What was measured, how far the confidence can be trusted, and what changed, as fields of a card."""
+    """What changed, what was measured and how far the confidence can be trusted, as fields of a card."""
     found = figures(report)
     fields = [("In numbers", _numbers(report, found))]
     if found.rows:
-        fields += [("How far to trust it", _trust(report)), ("What changed, by label", changes(report, found))]
+        fields = [("What changed, by label", changes(report, found)), *fields, ("How far to trust it", _trust(report))]
     return tuple(fields)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import report
 from tests.benchmarks.learning.figures import (
     CALIBRATION,
     GROWTH,
@@ -94,6 +95,10 @@ def run() -> list[Figure]:
             records.add(cell.key, values, ours=cell.method in OURS)
             print(cell, json.dumps({name: values[name] for name in values if name != "phases"}), flush=True)
     print(table(records))
+    return every_figure(records)
+
+
+def every_figure(records: Records) -> list[Figure]:
     return [*figures(records), *certainty(records), *growth(records)]
 
 
@@ -140,3 +145,8 @@ def _child(command: list[str], job: dict[str, Any]) -> dict[str, Any]:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
     values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return values
+
+
+if __name__ == "__main__":
+    measured = Records()
+    print(f"{table(measured)}\n\n{report.table(every_figure(measured))}")

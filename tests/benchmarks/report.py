@@ -77,7 +77,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def _row(figure: Figure) -> tuple[str, str, str, str]:
-    comparison = "" if figure.peer is None or figure.ratio is None else f"{figure.ratio:.2f} x {figure.peer}"
+    comparison = "" if figure.peer is None or figure.ratio is None else f"{figure.ratio:.3g} x {figure.peer}"
     sign = ">=" if figure.better == "higher" else "<="
     unit = " x" if figure.ratio is not None else f" {figure.unit}"
     target = "" if figure.target is None else f"{sign} {figure.target:g}{unit}: {'met' if figure.met else 'missed'}"
