@@ -87,7 +87,8 @@ def learn(
     recipe = Recipe.of(spec.recipe)
     origin, data = choose_start(start, spec.start_name, base, read_dataset(snapshot))
     staging.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="learn-", suffix=".part", dir=staging.parent) as scratch, _memory():
+    # Memory outside: where it is short, clearing up may fail for the same reason.
+    with _memory(), tempfile.TemporaryDirectory(prefix="learn-", suffix=".part", dir=staging.parent) as scratch:
         run = _Run(data, base, origin, champion, spec, recipe, Path(scratch), _device(device), Meter(progress))
         kind = run.go(staging, snapshot.classifier)
     log.info("candidate.learned", extra={"job": spec.job_id, "rows": len(data.train), "seconds": run.meter.seconds})

@@ -293,7 +293,7 @@ class TestMemory:
 
     @pytest.mark.slow
     def test_too_little_memory_is_one_sentence(self, base: Path, tmp_path: Path) -> None:
-        found = in_a_child(base, tmp_path / "v", rows=6_000, labels=100, limit=40 * 2**20)
+        found = in_a_child(base, tmp_path / "v", rows=20_000, labels=200, limit=200 * 2**20)
         assert found["error"].startswith("TrainingFailed: The training needs more memory than this machine has free.")
         assert not (tmp_path / "v" / "report.json").exists()
 

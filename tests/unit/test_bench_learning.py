@@ -45,6 +45,13 @@ def test_ours_is_measured_anew_after_a_change_and_peers_are_not(tmp_path: Path) 
     assert [found[0] for found in changed.all("table")] == [key("setfit")]
 
 
+def test_older_code_that_learns_the_same_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Records(tmp_path / "m.jsonl", "older").add(key("whole"), {"accuracy": 0.8}, ours=True)
+    assert Records(tmp_path / "m.jsonl", "newer").get(key("whole")) is None
+    monkeypatch.setattr(records_module, "SAME", {"newer": {"older"}})
+    assert Records(tmp_path / "m.jsonl", "newer").get(key("whole")) == {"accuracy": 0.8}
+
+
 def test_comments_and_docstrings_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "finetune.py"
     monkeypatch.setattr(records_module, "TRAINER", tmp_path)
