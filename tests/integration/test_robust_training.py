@@ -180,7 +180,9 @@ class TestOddTexts:
 
     def test_texts_without_any_word(self, base: Path, tmp_path: Path) -> None:
         pairs = [(text, label) for text in ("", " ", "\n", "👍", "\u200b", "...") for label in ("bug", "refund")]
-        train(base, tmp_path / "v", snapshot_of(pairs))
+        encoder, head = train(base, tmp_path / "v", snapshot_of(pairs))
+        answers = head.probabilities(encoder.encode_many(["", "👍", "some words"]))
+        assert np.allclose(answers.sum(axis=1), 1, atol=1e-5)
 
 
 class TestOddLabels:
