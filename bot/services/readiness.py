@@ -69,7 +69,7 @@ def what_to_try(
     if rows < WORTH_TUNING * taught:
         return Attempt(
             CandidateKind.INSTANT,
-            f"{rows} texts for {taught} labels: fewer than {WORTH_TUNING:g} a label are too few to measure a fine-tune on.",
+            f"{rows} texts for {taught} labels: fewer than {WORTH_TUNING:g} a label measure a fine-tune too badly.",
         )
     enough = max(LEAST_NEW, round(SHARE_NEW * rows))
     if newest and new_since < enough and (hours_since is None or hours_since < PATIENCE):
