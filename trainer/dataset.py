@@ -83,12 +83,15 @@ class Fold:
 def split_folds(rows: Rows, folds: int, seed: int, among: Numbers | None = None) -> list[Fold]:
     """Every row held out in exactly one of `folds` >= 2 folds, classes spread evenly over them.
 
-    A row that is the only one of its class is never held out: a shadow must have seen every class it is asked about.
+    A row that is the only one of its class is not held out: a shadow should have seen every class it is asked about.
+    Only where most classes have no second row there is no better evidence: a shadow then knows them by name alone.
     `among` limits what may be held out; other rows are kept in every fold. Deterministic for a seed.
     """
     allowed = np.arange(len(rows)) if among is None else np.asarray(among, np.int64)
     counts = np.bincount(rows.targets, minlength=1)
-    shuffled = np.random.default_rng(seed).permutation(allowed[counts[rows.targets[allowed]] > 1])
+    again = counts[rows.targets[allowed]] > 1
+    usable = allowed if 2 * again.sum() < len(allowed) else allowed[again]
+    shuffled = np.random.default_rng(seed).permutation(usable)
     by_class = shuffled[np.argsort(rows.targets[shuffled], kind="stable")]
     everything = np.arange(len(rows))
     held = [np.sort(by_class[first::folds]) for first in range(folds)]

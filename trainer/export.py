@@ -59,7 +59,8 @@ def export_encoder(source: Path, out: Path, *, precision: str = "int8") -> Encod
     if settings.model_type in BERT_FAMILY and config.get("hidden_act") == "gelu":
         # From the network: files may hold other precisions, and names of older libraries.
         weights = {name: tensor.numpy() for name, tensor in network.body.state_dict().items()}
-        (out / "encoder.onnx").write_bytes(write_graph(config, weights, settings.pooling, int8=precision == "int8"))
+        peaks = network.peaks(CANARY_TEXTS) if precision == "int8" else None
+        (out / "encoder.onnx").write_bytes(write_graph(config, weights, settings.pooling, peaks))
     else:
         _trace(network, out / "encoder.onnx", precision)
     description = settings.described() | {"precision": precision}

@@ -1,13 +1,14 @@
 """A BERT-family encoder as an ONNX graph, written straight from its weights: no torch, no tracing, about a second.
 
 The graph maps `input_ids` int64 [1, tokens] to `unit_vector` float32 [1, d]. There is no attention mask: one text per
-call has no padding. With `int8` every matrix is quantized per output channel (symmetric, 127 steps) and activations per
+call has no padding. In int8 every matrix is quantized per output channel (symmetric, 127 steps) and activations per
 call; embeddings, norms and attention stay float32. Fused operators are those of onnxruntime's `com.microsoft` domain.
+Numbers without another source are measured in bot/inference/LOG.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,20 +16,30 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-Weights = Mapping[str, NDArray[np.float32]]
+Floats = NDArray[np.float32]
+Weights = Mapping[str, Floats]
 MICROSOFT = "com.microsoft"
 OPSET = 20
 IR_VERSION = 9
 """Old enough for every onnxruntime since 1.17."""
+USUAL, EVENED = 0.9, 0.75
+"""Quantile of the channels' peaks that counts as usual, and how much of what a channel has beyond it is taken out. The
+first token of every text has a channel or two that are ten times as large as all others, so that one scale per call
+leaves the others few steps. Agreement of labels with float32 on fine-tuned models: 98.1 and 98.3 % before, 99.0 and
+99.3 % after; 0.5 to 0.95 and 0.65 to 0.85 do as well."""
+WORTH = 1.5
+"""Channels are evened out where one is more than this times the usual."""
 
 
-def write_graph(config: Mapping[str, Any], weights: Weights, pooling: str, *, int8: bool) -> bytes:
+def write_graph(config: Mapping[str, Any], weights: Weights, pooling: str, peaks: Weights | None) -> bytes:
     """The serialized model. `config` is config.json, `weights` the tensors under their names in model.safetensors.
+
+    `peaks` are the largest absolute inputs of every matrix by channel, for int8; None writes float32.
 
     Raises:
         KeyError: a weight that the configuration promises is not there.
     """
-    writer = _Writer(int8)
+    writer = _Writer(peaks)
     hidden = _embed(writer, config, weights)
     for index in range(config["num_hidden_layers"]):
         hidden = _layer(writer, config, weights, index, hidden)
@@ -50,8 +61,8 @@ def write_graph(config: Mapping[str, Any], weights: Weights, pooling: str, *, in
 class _Writer:
     """Collects nodes and constants; every method returns the name of the value it made."""
 
-    def __init__(self, int8: bool) -> None:
-        self.int8 = int8
+    def __init__(self, peaks: Weights | None) -> None:
+        self.peaks = peaks
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -63,30 +74,39 @@ class _Writer:
         self.nodes.append(helper.make_node(operator, inputs, [output], domain=domain, **attributes))
         return output
 
-    def multiply(self, value: str, matrix: NDArray[np.float32], name: str) -> str:
-        """value @ matrix.T, without bias; `matrix` is [outputs, inputs] as torch keeps it."""
-        if not self.int8:
-            return self.node("MatMul", [value, self.constant(f"{name}.weight", matrix.T)], f"{name}.product")
+    def linear(self, value: str, weights: Weights, names: Sequence[str], out: str) -> str:
+        """value @ matrix.T + bias, for the matrices [outputs, inputs] of some layers of one input, side by side."""
+        matrix, bias = (np.concatenate([weights[f"{name}.{kind}"] for name in names]) for kind in ("weight", "bias"))
+        bias_name = self.constant(f"{out}.bias", bias)
+        if self.peaks is None:
+            product = self.node("MatMul", [value, self.constant(f"{out}.weight", matrix.T)], f"{out}.product")
+            return self.node("Add", [product, bias_name], out)
+        share = _evened(self.peaks[names[0]])
+        if share.min() < 1 / WORTH:
+            value = self.node("Mul", [value, self.constant(f"{out}.share", share)], f"{out}.evened")
+            matrix = matrix / share
         scale = np.abs(matrix).max(axis=1) / 127
         scale[scale == 0] = 1
         steps = np.clip(np.rint(matrix / scale[:, None]), -127, 127).astype(np.int8)
-        inputs = [
-            value,
-            self.constant(f"{name}.weight", steps.T),
-            self.constant(f"{name}.scale", scale.astype(np.float32)),
-        ]
-        return self.node("DynamicQuantizeMatMul", inputs, f"{name}.product", MICROSOFT)
+        weight = self.constant(f"{out}.weight", steps.T)
+        scale_name = self.constant(f"{out}.scale", scale.astype(np.float32))
+        return self.node("DynamicQuantizeMatMul", [value, weight, scale_name, "", bias_name], out, MICROSOFT)
 
     def add_and_norm(self, value: str, skip: str, weights: Weights, name: str, epsilon: float) -> str:
-        """LayerNorm(value + bias + skip) for the block `name` ("….dense" has the bias, "….LayerNorm" the norm)."""
-        inputs = [
-            value,
-            skip,
-            self.constant(f"{name}.gamma", weights[f"{name}.LayerNorm.weight"]),
-            self.constant(f"{name}.beta", weights[f"{name}.LayerNorm.bias"]),
-            self.constant(f"{name}.bias", weights[f"{name}.dense.bias"]),
-        ]
-        return self.node("SkipLayerNormalization", inputs, f"{name}.out", MICROSOFT, epsilon=epsilon)
+        """LayerNorm(value + skip). Not SkipLayerNormalization, which takes five times as long on a CPU (LOG.md)."""
+        total = self.node("Add", [value, skip], f"{name}.sum")
+        return self.norm(total, weights, name, epsilon)
+
+    def norm(self, value: str, weights: Weights, name: str, epsilon: float) -> str:
+        gamma = self.constant(f"{name}.gamma", weights[f"{name}.weight"])
+        beta = self.constant(f"{name}.beta", weights[f"{name}.bias"])
+        return self.node("LayerNormalization", [value, gamma, beta], f"{name}.out", epsilon=epsilon)
+
+
+def _evened(peaks: Floats) -> Floats:
+    """What to multiply each channel of an input with; its weights are divided by it (SmoothQuant, Xiao et al. 2023)."""
+    usual = max(float(np.quantile(peaks, USUAL)), 1e-6)
+    return (np.maximum(1.0, peaks / usual) ** -EVENED).astype(np.float32)
 
 
 def _embed(writer: _Writer, config: Mapping[str, Any], weights: Weights) -> str:
@@ -100,30 +120,27 @@ def _embed(writer: _Writer, config: Mapping[str, Any], weights: Weights) -> str:
     start = writer.constant("start", np.zeros(1, np.int64))
     places = writer.node("Slice", [writer.constant("positions", positions), start, length], "positions.found")
     total = writer.node("Add", [found, places], "embeddings.sum")
-    gamma = writer.constant("embeddings.gamma", weights["embeddings.LayerNorm.weight"])
-    beta = writer.constant("embeddings.beta", weights["embeddings.LayerNorm.bias"])
-    return writer.node("LayerNormalization", [total, gamma, beta], "embeddings.out", epsilon=config["layer_norm_eps"])
+    return writer.norm(total, weights, "embeddings.LayerNorm", config["layer_norm_eps"])
 
 
 def _layer(writer: _Writer, config: Mapping[str, Any], weights: Weights, index: int, hidden: str) -> str:
     name, epsilon = f"encoder.layer.{index}", config["layer_norm_eps"]
     # One product for query, key and value: activations are quantized once.
     parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
-    matrix = np.concatenate([weights[f"{part}.weight"] for part in parts])
-    bias = writer.constant(f"{name}.qkv.bias", np.concatenate([weights[f"{part}.bias"] for part in parts]))
-    product = writer.multiply(hidden, matrix, f"{name}.qkv")
-    biased = writer.node("Add", [product, bias], f"{name}.qkv")
+    joined = writer.linear(hidden, weights, parts, f"{name}.qkv")
     query, key, value = (f"{name}.{part}" for part in ("query", "key", "value"))
-    writer.nodes.append(helper.make_node("Split", [biased], [query, key, value], axis=-1, num_outputs=3))
+    writer.nodes.append(helper.make_node("Split", [joined], [query, key, value], axis=-1, num_outputs=3))
     heads = config["num_attention_heads"]
     seen = writer.node("MultiHeadAttention", [query, key, value], f"{name}.seen", MICROSOFT, num_heads=heads)
-    mixed = writer.multiply(seen, weights[f"{name}.attention.output.dense.weight"], f"{name}.mixed")
-    attended = writer.add_and_norm(mixed, hidden, weights, f"{name}.attention.output", epsilon)
-    wide = writer.multiply(attended, weights[f"{name}.intermediate.dense.weight"], f"{name}.wide")
-    wide_bias = writer.constant(f"{name}.wide.bias", weights[f"{name}.intermediate.dense.bias"])
-    active = writer.node("BiasGelu", [wide, wide_bias], f"{name}.active", MICROSOFT)
-    narrow = writer.multiply(active, weights[f"{name}.output.dense.weight"], f"{name}.narrow")
-    return writer.add_and_norm(narrow, attended, weights, f"{name}.output", epsilon)
+
+    def dense(inputs: str, part: str) -> str:
+        block = f"{name}.{part}.dense"
+        return writer.linear(inputs, weights, [block], block)
+
+    mixed = dense(seen, "attention.output")
+    attended = writer.add_and_norm(mixed, hidden, weights, f"{name}.attention.output.LayerNorm", epsilon)
+    active = writer.node("Gelu", [dense(attended, "intermediate")], f"{name}.active", MICROSOFT)
+    return writer.add_and_norm(dense(active, "output"), attended, weights, f"{name}.output.LayerNorm", epsilon)
 
 
 def _pool(writer: _Writer, hidden: str, pooling: str) -> None:

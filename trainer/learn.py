@@ -44,8 +44,9 @@ from trainer.export import export_encoder
 from trainer.finetune import CosineHead, Recipe, count_steps, finetune, first_rows
 from trainer.measured import Measured, Said, cross_fit, plan_folds, plan_newer
 from trainer.meter import Meter
+from trainer.model.calibration import Reliability, calibrate
 from trainer.model.encoder import ENCODER_FILES, Encoder
-from trainer.model.head import Fit, Head, calibrate, fit_head
+from trainer.model.head import Fit, Head, fit_head
 from trainer.model.scope import prototypes_of
 from trainer.network import TOKENIZER_FILES, Network
 from trainer.protocol import JobSpec, Phase, Progress, to_json
@@ -278,7 +279,8 @@ def _head(data: Dataset, rows: Floats, measured: Measured, encoded: Encoded) -> 
     """The fine-tuned head with what its shadows tell about its certainty."""
     temperature, abstain_below = calibrate(measured.said.logits, measured.rows.targets)
     scope = measured.scope(prototypes_of(encoded.train, data.train.targets, encoded.names))
-    return Head(data.labels, rows, np.zeros(len(rows), np.float32), temperature, abstain_below, scope)
+    reliability = Reliability.of(measured.said.logits, measured.rows.targets, temperature)
+    return Head(data.labels, rows, np.zeros(len(rows), np.float32), temperature, abstain_below, scope, reliability)
 
 
 def _golden(data: Dataset, encoded: Encoded, head: Head) -> Measured:

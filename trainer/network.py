@@ -86,6 +86,28 @@ class Network(nn.Module):
             vectors[chosen] = self(ids.to(device), mask.to(device)).cpu().numpy()
         return vectors
 
+    @torch.no_grad()
+    def peaks(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """The largest absolute input of every linear layer over the tokens of `texts`: [inputs] by the layer's name."""
+        found: dict[str, NDArray[np.float32]] = {}
+
+        def note(name: str, inputs: Tensor) -> None:
+            peak = inputs.detach().flatten(0, -2).abs().amax(0).float().cpu().numpy()
+            found[name] = np.maximum(found[name], peak) if name in found else peak
+
+        hooks = [
+            module.register_forward_pre_hook(lambda _, inputs, name=name: note(name, inputs[0]))
+            for name, module in self.body.named_modules()
+            if isinstance(module, nn.Linear)
+        ]
+        try:
+            for text in texts:  # one by one: padding has inputs, too
+                self.embed([text])
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
+
     @property
     def padding(self) -> int:
         return int(self.body.config.pad_token_id or 0)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bot.inference.workers import Workers
 from storage.errors import ArtifactError, NotFound, PupilError
 from storage.records import Classifier, LabelScore, ModelVersion, version_name
-from trainer.model.encoder import Encoder
+from trainer.model.encoder import Encoder, Reading
 from trainer.model.head import Head
 
 log = logging.getLogger(__name__)
@@ -76,11 +76,6 @@ class Answer:
     """From asking to answering, waiting included."""
     cut: bool
     """Whether the text was longer than the encoder reads."""
-
-
-class _Reading(NamedTuple):
-    vector: NDArray[np.float32]
-    cut: bool
 
 
 class Engine:
@@ -175,18 +170,13 @@ class Engine:
         vectors = [next(fresh) if reading is None else reading.vector for reading in known]
         return np.stack(vectors) if vectors else np.zeros((0, encoder.dimensions), np.float32)
 
-    async def _read(self, encoder: Encoder, text: str) -> _Reading:
+    async def _read(self, encoder: Encoder, text: str) -> Reading:
         if (known := self._readings.get(encoder, text)) is not None:
             return known
         with _encoder_errors(encoder):
-            reading = await self._workers.query(partial(_read_text, encoder, text))
+            reading = await self._workers.query(partial(encoder.read, text))
         self._readings.put(encoder, text, reading)
         return reading
-
-
-def _read_text(encoder: Encoder, text: str) -> _Reading:
-    """A query's call; both steps tokenize, so both belong on the thread."""
-    return _Reading(encoder.encode(text), encoder.is_cut(text))
 
 
 @contextmanager
@@ -209,16 +199,16 @@ class _Readings:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._kept: OrderedDict[tuple[str, bytes], _Reading] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, bytes], Reading] = OrderedDict()
 
-    def get(self, encoder: Encoder, text: str) -> _Reading | None:
+    def get(self, encoder: Encoder, text: str) -> Reading | None:
         key = _key(encoder, text)
         reading = self._kept.get(key)
         if reading is not None:
             self._kept.move_to_end(key)
         return reading
 
-    def put(self, encoder: Encoder, text: str, reading: _Reading) -> None:
+    def put(self, encoder: Encoder, text: str, reading: Reading) -> None:
         self._kept[_key(encoder, text)] = reading
         if len(self._kept) > self._limit:
             self._kept.popitem(last=False)

@@ -14,7 +14,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,13 +89,19 @@ def small_cells() -> Iterator[Cell]:
 
 
 def run() -> list[Figure]:
+    measure_missing([*small_cells(), *cells()])
     records = Records()
-    for cell in [*small_cells(), *cells()]:
+    print(table(records))
+    return every_figure(records)
+
+
+def measure_missing(wanted: Iterable[Cell]) -> None:
+    """Run every cell that is not recorded yet, and record it. Runs of different methods may go side by side."""
+    records = Records()
+    for cell in wanted:
         if records.get(cell.key) is None and (values := measure(cell)) is not None:
             records.add(cell.key, values, ours=cell.method in OURS)
             print(cell, json.dumps({name: values[name] for name in values if name != "phases"}), flush=True)
-    print(table(records))
-    return every_figure(records)
 
 
 def every_figure(records: Records) -> list[Figure]:
@@ -147,6 +153,12 @@ def _child(command: list[str], job: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-if __name__ == "__main__":
+def main(methods: list[str]) -> None:
+    """Measure the cells of these methods that are missing; without any only show what was measured."""
+    measure_missing(cell for cell in [*small_cells(), *cells()] if cell.method in methods)
     measured = Records()
     print(f"{table(measured)}\n\n{report.table(every_figure(measured))}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

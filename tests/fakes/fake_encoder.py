@@ -9,13 +9,12 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trainer.model.encoder import Encoder
+from trainer.model.encoder import Encoder, Reading
 
 
 class FakeEncoder(Encoder):
-    """Calls `during(text)` in `encode` and notes the text in `texts`.
+    """Calls `during(text)` in `read` and notes the text in `texts`.
 
     Texts that share words are near each other: a vector is the sum of its words' random vectors, L2 norm 1.
     """
@@ -28,20 +27,17 @@ class FakeEncoder(Encoder):
         self.texts: list[str] = []
         self._during = during
 
-    def encode(self, text: str) -> NDArray[np.float32]:
+    def read(self, text: str) -> Reading:
         self.texts.append(text)
         if self._during is not None:
             self._during(text)
         words = [np.random.default_rng(zlib.crc32(word.encode())) for word in text.casefold().split()]
         total = np.sum([word.normal(size=self.dimensions) for word in words], axis=0)
-        return (total / np.linalg.norm(total)).astype(np.float32)
-
-    def is_cut(self, text: str) -> bool:
-        return len(text.split()) > self.max_tokens
+        return Reading((total / np.linalg.norm(total)).astype(np.float32), len(text.split()) > self.max_tokens)
 
 
 class Gate:
-    """Holds every text in `held` (all, if None) inside `encode` until `open`; `entered` counts the arrivals."""
+    """Holds every text in `held` (all, if None) inside `read` until `open`; `entered` counts the arrivals."""
 
     def __init__(self, held: set[str] | None = None) -> None:
         self._held = held

@@ -162,7 +162,7 @@ class TestOddTexts:
         }
         pairs = [(make(), label) for label, make in long.items() for _ in range(6)]
         encoder, head = train(base, tmp_path / "v", snapshot_of(pairs))
-        assert encoder.is_cut(pairs[0][0])
+        assert encoder.read(pairs[0][0]).cut
         assert right(encoder, head, "bug") > 0.5
 
     def test_all_the_same_with_different_labels(self, base: Path, tmp_path: Path) -> None:

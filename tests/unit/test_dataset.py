@@ -88,7 +88,16 @@ def test_every_row_is_held_once_and_every_fold_keeps_every_class(targets: list[i
     counts = np.bincount(targets)
     split = split_folds(rows(targets), folds, seed)
     held = np.concatenate([fold.held for fold in split])
-    assert sorted(held) == [index for index, target in enumerate(targets) if counts[target] > 1]
+    again = [index for index, target in enumerate(targets) if counts[target] > 1]
+    assert sorted(held) == again
     for fold in split:
         assert sorted([*fold.kept, *fold.held]) == list(range(len(targets)))
         assert {targets[index] for index in fold.kept} == set(targets)
+
+
+def test_where_labels_have_one_text_each_those_are_all_the_evidence_there_is() -> None:
+    """Most rows can be held out without losing a class, or all are: nothing in between."""
+    few = split_folds(rows([0, 0, *range(1, 11)]), 3, seed=0)
+    assert sorted(np.concatenate([fold.held for fold in few])) == list(range(12))
+    half = split_folds(rows([0, 0, 0, 1, 2, 3]), 3, seed=0)
+    assert sorted(np.concatenate([fold.held for fold in half])) == [0, 1, 2]

@@ -52,8 +52,8 @@ def test_no_texts_give_no_rows(base: Path) -> None:
 def test_a_long_text_is_cut_and_says_so(base: Path) -> None:
     encoder = Encoder.load(base)
     assert encoder.max_tokens == 64
-    assert encoder.is_cut("bug " * 63)
-    assert not encoder.is_cut("bug " * 62)
+    assert encoder.read("bug " * 63).cut
+    assert not encoder.read("bug " * 62).cut
     assert np.array_equal(encoder.encode("bug " * 62 + "refund refund"), encoder.encode("bug " * 62))
 
 

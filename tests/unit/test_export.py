@@ -72,15 +72,35 @@ def test_the_same_weights_give_the_same_bytes(source: Path, tmp_path: Path) -> N
 def test_an_export_that_differs_from_its_network_does_not_count(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(config: dict, weights: dict, pooling: str, *, int8: bool) -> bytes:
+    def wrong(config: dict, weights: dict, pooling: str, peaks: dict | None) -> bytes:
         broken = dict(weights) | {
             "encoder.layer.0.output.dense.weight": -40 * weights["encoder.layer.0.output.dense.weight"]
         }
-        return graph.write_graph(config, broken, pooling, int8=int8)
+        return graph.write_graph(config, broken, pooling, peaks)
 
     monkeypatch.setattr("trainer.export.write_graph", wrong)
     with pytest.raises(ArtifactError, match="differs from its network"):
         export_encoder(source, tmp_path)
+
+
+def test_one_loud_channel_does_not_drown_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in published encoders: one scale per call would leave the quiet channels a few steps of int8."""
+    directory = make_tiny_encoder(tmp_path / "tiny")
+    weights = load_file(directory / "model.safetensors")
+    for layer in range(2):
+        norm = f"encoder.layer.{layer}.attention.output.LayerNorm.bias"
+        weights[norm][3] = 60
+        weights[f"encoder.layer.{layer}.intermediate.dense.weight"][:, 3] *= 0.02
+    save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
+    reference = Network(directory).embed(CANARY_TEXTS)
+
+    def error(out: str) -> float:
+        encoder = export_encoder(directory, tmp_path / out)
+        return float(1 - (encoder.encode_many(CANARY_TEXTS) * reference).sum(1).mean())
+
+    evened = error("evened")
+    monkeypatch.setattr(graph, "WORTH", np.inf)
+    assert evened < error("as it is") / 3
 
 
 def test_a_missing_weight_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from safetensors.numpy import save_file
 from sklearn.linear_model import LogisticRegression
 
 from storage.errors import ArtifactError
+from trainer.model.calibration import Reliability
 from trainer.model.head import Head, fit_head, label_text
 from trainer.model.logistic import fit_logistic, log_softmax, one_hot
 
@@ -172,6 +174,22 @@ class TestFile:
         assert again.labels == self.head.labels
         assert (again.temperature, again.abstain_below) == (0.7, 0.3)
         assert np.array_equal(again.weight, self.head.weight)
+
+    def test_what_its_thresholds_come_from_comes_back(self, tmp_path: Path) -> None:
+        names, vectors, targets = task(3, 60)
+        head = fit_head(list("abc"), names, vectors, targets).head
+        head.save(tmp_path)
+        again = Head.load(tmp_path)
+        assert head.reliability is not None
+        assert again.reliability is not None
+        assert len(again.reliability.right) == 60
+        assert again.reliability.threshold(0.9) == head.reliability.threshold(0.9)
+
+    def test_a_damaged_reliability_is_refused(self, tmp_path: Path) -> None:
+        damaged = Reliability(np.ones(3, np.float32), np.ones(2, bool))
+        replace(self.head, reliability=damaged).save(tmp_path)
+        with pytest.raises(ArtifactError, match="do not fit"):
+            Head.load(tmp_path)
 
     def test_the_same_head_is_the_same_bytes(self, tmp_path: Path) -> None:
         contents = set()

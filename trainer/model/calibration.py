@@ -8,10 +8,15 @@ BANKING77 and CLINC150, with 32 to 1,200 rows, and on the same with merged, shuf
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+from storage.errors import ArtifactError
 from trainer.model.logistic import Floats, log_softmax
 
 SURE_ROWS = 25
@@ -32,6 +37,44 @@ FALSE_PROMISE = 0.2
 """Chance, per threshold looked at, that the true precision is below the wanted one."""
 
 Integers = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How sure a head was of rows that it had not learned, and whether it was right. Immutable."""
+
+    confidences: Floats
+    """[n] in [0, 1]"""
+    right: NDArray[np.bool_]
+    """[n]"""
+
+    @classmethod
+    def of(cls, logits: Floats, targets: Integers, temperature: float) -> Reliability:
+        """From held-out logits [n, K], before the temperature."""
+        confidences = np.exp(log_softmax(logits / np.float32(temperature))).max(axis=1, initial=0.0)
+        return cls(confidences.astype(np.float32), logits.argmax(axis=1) == targets)
+
+    def threshold(self, precision: float) -> tuple[float, float]:
+        """See `precision_threshold`."""
+        return precision_threshold(self.confidences, self.right, precision)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """For a head's file; `from_tensors` reads it back."""
+        return {"reliability.confidences": self.confidences, "reliability.right": self.right}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Reliability:
+        """Read `tensors`; entries of other names are ignored.
+
+        Raises:
+            ArtifactError: an entry is missing, of another type, or does not fit the other.
+        """
+        confidences, right = (tensors.get(f"reliability.{name}") for name in ("confidences", "right"))
+        if confidences is None or right is None or confidences.ndim != 1 or confidences.shape != right.shape:
+            raise ArtifactError("The reliability's entries are missing or do not fit one another.")
+        if right.dtype != np.bool_ or not np.isfinite(confidences.astype(np.float32)).all():
+            raise ArtifactError("The reliability holds numbers that cannot be confidences or answers.")
+        return cls(confidences.astype(np.float32), right.astype(np.bool_))
 
 
 def calibrate(logits: Floats, targets: Integers) -> tuple[float, float]:

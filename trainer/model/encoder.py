@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,15 @@ ENCODER_FILES = ("encoder.onnx", "tokenizer.json", "encoder.json")
 OUTPUT = "unit_vector"
 CHUNK = 64
 """Texts that a thread of `encode_many` takes at a time: one future for each of 50,000 texts takes 100 MB."""
+
+
+class Reading(NamedTuple):
+    """What an encoder makes of one text."""
+
+    vector: NDArray[np.float32]
+    """[dimensions], L2 norm 1."""
+    cut: bool
+    """Whether the text has more than `max_tokens` tokens, so that its end was not read."""
 
 
 class Encoder:
@@ -78,11 +87,15 @@ class Encoder:
         encoder._check_shapes(directory)
         return encoder
 
+    def read(self, text: str) -> Reading:
+        """The text's vector, which depends on this text alone, and whether the text was too long to be read whole."""
+        tokens = self._tokenizer.encode(text)
+        ids = np.asarray([tokens.ids], dtype=np.int64)
+        return Reading(self._session.run([OUTPUT], {"input_ids": ids})[0][0], bool(tokens.overflowing))
+
     def encode(self, text: str) -> NDArray[np.float32]:
-        """The text's vector: float32 [dimensions], L2 norm 1. Depends on this text alone."""
-        ids = np.asarray([self._tokenizer.encode(text).ids], dtype=np.int64)
-        vector: NDArray[np.float32] = self._session.run([OUTPUT], {"input_ids": ids})[0][0]
-        return vector
+        """The text's vector: float32 [dimensions], L2 norm 1."""
+        return self.read(text).vector
 
     def encode_many(self, texts: Sequence[str], threads: int = 1) -> NDArray[np.float32]:
         """Vectors [len(texts), dimensions], bit for bit those of `encode`, computed in `threads` threads."""
@@ -101,10 +114,6 @@ class Encoder:
         with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
             list(pool.map(encode_some, starts, (start + CHUNK for start in starts)))
         return vectors
-
-    def is_cut(self, text: str) -> bool:
-        """Whether the text has more than `max_tokens` tokens, so that its end is not read."""
-        return bool(self._tokenizer.encode(text).overflowing)
 
     def _check_shapes(self, directory: Path) -> None:
         inputs = [port.name for port in self._session.get_inputs()]

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from storage.errors import ArtifactError
-from trainer.model.calibration import calibrate
+from trainer.model.calibration import Reliability, calibrate
 from trainer.model.logistic import Floats, fit_logistic, log_softmax, one_hot
 from trainer.model.scope import Scope, fit_scope, prototypes_of
 
@@ -55,6 +56,8 @@ class Head:
     """Confidence in [0, 1] under which the answer should be "not sure"."""
     scope: Scope | None = None
     """What tells texts that belong to no label; None where that was not fitted."""
+    reliability: Reliability | None = None
+    """What thresholds for a wanted precision come from; None where that was not measured."""
 
     def logits(self, vectors: Floats) -> Floats:
         """[n, d] to [n, K]."""
@@ -81,8 +84,12 @@ class Head:
             "temperature": float(self.temperature),
             "abstain_below": float(self.abstain_below),
         }
-        tensors = {"weight": np.ascontiguousarray(self.weight), "bias": np.ascontiguousarray(self.bias)}
+        tensors: dict[str, NDArray[Any]] = {
+            "weight": np.ascontiguousarray(self.weight),
+            "bias": np.ascontiguousarray(self.bias),
+        }
         tensors |= self.scope.tensors() if self.scope else {}
+        tensors |= self.reliability.tensors() if self.reliability else {}
         # One entry: safetensors writes several in no fixed order, and the same head should be the same bytes.
         save_file(tensors, directory / HEAD_FILE, metadata={"head": json.dumps(about, ensure_ascii=False)})
 
@@ -100,8 +107,11 @@ class Head:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
             labels = tuple(str(name) for name in about["labels"])
             weight, bias = tensors.pop("weight"), tensors.pop("bias")
-            scope = Scope.from_tensors(tensors) if tensors else None
-            head = cls(labels, weight, bias, float(about["temperature"]), float(about["abstain_below"]), scope)
+            parts = {name.partition(".")[0] for name in tensors}
+            scope = Scope.from_tensors(tensors) if "scope" in parts else None
+            reliability = Reliability.from_tensors(tensors) if "reliability" in parts else None
+            scalars = (float(about["temperature"]), float(about["abstain_below"]))
+            head = cls(labels, weight, bias, *scalars, scope, reliability)
         except ArtifactError:
             raise
         except Exception as error:  # safetensors raises its own bare Exception subclass
@@ -210,7 +220,8 @@ def _fit_from_names(labels: tuple[str, ...], rows: _Rows, seed: int, pool: Float
     if pool is not None and len(pool):
         weight, bias = _learn_from_itself(rows, np.asarray(pool, np.float32), (weight, bias), gain)
     scope = fit_scope(rows.vectors, rows.targets, rows.names, held_out)
-    head = Head(labels, weight + np.float32(gain) * rows.names, bias, temperature, abstain_below, scope)
+    reliability = Reliability.of(held_out, rows.targets, temperature)
+    head = Head(labels, weight + np.float32(gain) * rows.names, bias, temperature, abstain_below, scope, reliability)
     return Fit(head, held_out, int(folds.max(initial=-1)) + 1, gain)
 
 

@@ -49,8 +49,9 @@ class Job:
     """Texts of new labels that come after `train` has been learned."""
 
 
-PLAIN_EPOCHS, PLAIN_RATE, PLAIN_BATCH, PLAIN_STEPS = 10, 5e-5, 16, 6000
-"""Plain fine-tuning as tutorials do it: every layer, a fresh linear head over the mean of the tokens."""
+PLAIN_EPOCHS, PLAIN_RATE, PLAIN_BATCH, PLAIN_STEPS = 10, 5e-5, 16, 3000
+"""Plain fine-tuning as tutorials do it: every layer, a fresh linear head over the mean of the tokens. The last number
+bounds the steps: five epochs of a whole training file."""
 
 
 def instant(job: Job) -> Result:
