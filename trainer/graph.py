@@ -1,8 +1,8 @@
 """A BERT-family encoder as an ONNX graph, written straight from its weights: no torch, no tracing, about a second.
 
 The graph maps `input_ids` int64 [1, tokens] to `unit_vector` float32 [1, d]. There is no attention mask: one text per
-call has no padding. In int8 every matrix is quantized per output channel (symmetric, 127 steps) and activations per
-call; embeddings, norms and attention stay float32. Fused operators are those of onnxruntime's `com.microsoft` domain.
+call has no padding. In int8 every matrix is quantized per output channel, the words' table per word and activations per
+call; positions, norms and attention stay float32. Fused operators are those of onnxruntime's `com.microsoft` domain.
 Numbers without another source are measured in bot/inference/LOG.md.
 """
 
@@ -85,12 +85,19 @@ class _Writer:
         if share.min() < 1 / WORTH:
             value = self.node("Mul", [value, self.constant(f"{out}.share", share)], f"{out}.evened")
             matrix = matrix / share
-        scale = np.abs(matrix).max(axis=1) / 127
-        scale[scale == 0] = 1
-        steps = np.clip(np.rint(matrix / scale[:, None]), -127, 127).astype(np.int8)
-        weight = self.constant(f"{out}.weight", steps.T)
-        scale_name = self.constant(f"{out}.scale", scale.astype(np.float32))
+        steps, scale = _int8(matrix)
+        weight, scale_name = self.constant(f"{out}.weight", steps.T), self.constant(f"{out}.scale", scale)
         return self.node("DynamicQuantizeMatMul", [value, weight, scale_name, "", bias_name], out, MICROSOFT)
+
+    def rows(self, table: Floats, indices: str, out: str) -> str:
+        """Rows of a table [n, d]; in int8 each row has a scale of its own. The table is most of a small encoder's file."""
+        if self.peaks is None:
+            return self.node("Gather", [self.constant(f"{out}.table", table), indices], out)
+        steps, scale = _int8(table)
+        found = self.node("Gather", [self.constant(f"{out}.table", steps), indices], f"{out}.steps")
+        scales = self.node("Gather", [self.constant(f"{out}.scale", scale[:, None]), indices], f"{out}.scales")
+        wide = self.node("Cast", [found], f"{out}.wide", to=TensorProto.FLOAT)
+        return self.node("Mul", [wide, scales], out)
 
     def add_and_norm(self, value: str, skip: str, weights: Weights, name: str, epsilon: float) -> str:
         """LayerNorm(value + skip). Not SkipLayerNormalization, which takes five times as long on a CPU (LOG.md)."""
@@ -101,6 +108,13 @@ class _Writer:
         gamma = self.constant(f"{name}.gamma", weights[f"{name}.weight"])
         beta = self.constant(f"{name}.beta", weights[f"{name}.bias"])
         return self.node("LayerNormalization", [value, gamma, beta], f"{name}.out", epsilon=epsilon)
+
+
+def _int8(matrix: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """Steps [n, m] and the scale of each row [n]: symmetric, 127 steps to each side."""
+    scale = np.abs(matrix).max(axis=1) / 127
+    scale[scale == 0] = 1
+    return np.clip(np.rint(matrix / scale[:, None]), -127, 127).astype(np.int8), scale.astype(np.float32)
 
 
 def _evened(peaks: Floats) -> Floats:
@@ -114,8 +128,7 @@ def _embed(writer: _Writer, config: Mapping[str, Any], weights: Weights) -> str:
     first = 0 if config["model_type"] == "bert" else config["pad_token_id"] + 1
     positions = weights["embeddings.position_embeddings.weight"][first:]
     positions = positions + weights["embeddings.token_type_embeddings.weight"][0]
-    words = writer.constant("words", weights["embeddings.word_embeddings.weight"])
-    found = writer.node("Gather", [words, "input_ids"], "words.found")
+    found = writer.rows(weights["embeddings.word_embeddings.weight"], "input_ids", "words")
     length = writer.node("Shape", ["input_ids"], "length", start=1, end=2)
     start = writer.constant("start", np.zeros(1, np.int64))
     places = writer.node("Slice", [writer.constant("positions", positions), start, length], "positions.found")
