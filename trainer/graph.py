@@ -90,7 +90,7 @@ class _Writer:
         return self.node("DynamicQuantizeMatMul", [value, weight, scale_name, "", bias_name], out, MICROSOFT)
 
     def rows(self, table: Floats, indices: str, out: str) -> str:
-        """Rows of a table [n, d]; in int8 each row has a scale of its own. The table is most of a small encoder's file."""
+        """Rows of a table [n, d]; in int8 each row has its own scale. The table is most of a small encoder's file."""
         if self.peaks is None:
             return self.node("Gather", [self.constant(f"{out}.table", table), indices], out)
         steps, scale = _int8(table)
