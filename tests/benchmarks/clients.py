@@ -17,6 +17,8 @@ class Load:
     seconds: float = 0.0
     milliseconds: list[float] = field(default_factory=list)
     """Per query, in the order of the answers."""
+    cpu_seconds: float = 0.0
+    """Processor time of the whole process, all threads."""
 
     @property
     def per_second(self) -> float:
@@ -37,7 +39,7 @@ async def closed_loop(ask: Callable[[str], Awaitable[object]], texts: Iterable[s
             await ask(text)
             load.milliseconds.append(1000 * (time.perf_counter() - asked))
 
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(client() for _ in range(clients)))
-    load.seconds = time.perf_counter() - began
+    load.seconds, load.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
     return load

@@ -70,7 +70,7 @@ def instant(job: Job) -> Result:
 def whole(job: Job) -> Result:
     """The trainer's whole job: the fine-tuned candidate, and the evidence that the gate decides on."""
     with tempfile.TemporaryDirectory() as folder:
-        report, seconds = _learn(job.train, Path(folder) / "version", job.seed)
+        report, seconds = learn_pairs(job.train, Path(folder) / "version", job.seed)
         deep = _answers(Encoder.load(Path(folder) / "version"), Head.load(Path(folder) / "version"), job)
     return {
         **deep,
@@ -87,11 +87,11 @@ def grow(job: Job) -> Result:
     new = {label for _, label in job.newer}
     with tempfile.TemporaryDirectory() as folder:
         versions = {name: Path(folder) / name for name in ("before", "retrained", "continued")}
-        _learn(job.train, versions["before"], job.seed)
+        learn_pairs(job.train, versions["before"], job.seed)
         goes_on = {"continue_from": 1, "least_newer": 1}
         first = versions["before"]
-        _, retraining = _learn(both, versions["retrained"], job.seed, champion=first)
-        _, continuing = _learn(both, versions["continued"], job.seed, champion=first, recipe=goes_on)
+        _, retraining = learn_pairs(both, versions["retrained"], job.seed, champion=first)
+        _, continuing = learn_pairs(both, versions["continued"], job.seed, champion=first, recipe=goes_on)
         asked = {name: (Encoder.load(path), Head.load(path)) for name, path in versions.items()}
     labels, targets = _numbered(both)
     encoder, prior = asked["before"]
@@ -196,7 +196,7 @@ def _plain(job: Job, *, pretrained: bool) -> Result:
     return {"seconds": seconds, "steps": steps, "accuracy": right / len(job.test)}
 
 
-def _learn(
+def learn_pairs(
     pairs: list[Pair], out: Path, seed: int, *, champion: Path | None = None, recipe: dict[str, Any] | None = None
 ) -> tuple[EvaluationReport, dict[str, float]]:
     """Run the trainer's job; its report and the processor seconds of each phase."""
