@@ -96,6 +96,15 @@ class ApiClient:
     async def base_on(self, classifier: str, on: str) -> Json:
         return await self._object("POST", f"{_path(classifier)}/based-on", {"on": on})
 
+    async def precision(self, classifier: str) -> Json:
+        return await self._object("GET", f"{_path(classifier)}/precision")
+
+    async def choose_precision(self, classifier: str, precision: float | None) -> Json:
+        path = f"{_path(classifier)}/precision"
+        if precision is None:
+            return await self._object("DELETE", path)
+        return await self._object("POST", path, {"precision": precision})
+
     async def train(self, classifier: str) -> Json:
         return await self._object("POST", f"{_path(classifier)}/train")
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from bot.inference.engine import Engine
 from bot.inference.instant import InstantMemory
+from bot.inference.memory import available_memory, memory_for_models
+from bot.inference.residents import Residents
 from bot.local_trainer import LocalTrainer
 from bot.playground.objects import CHANNEL_IDS, GUILD_ID
 from bot.services.classifiers import ClassifierService
@@ -24,6 +26,7 @@ from bot.services.prediction import PredictionService
 from bot.services.promotion import PromotionService
 from bot.services.serving import Serving
 from bot.services.status import LoopLag, StatusService
+from bot.services.sureness import SurenessService
 from bot.services.system import Services
 from bot.services.training import TrainingService
 from storage.artifacts import sweep
@@ -72,7 +75,8 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
             Engine(settings.inference_threads, settings.queue_limit, settings.query_deadline)
         )
         memory = await stack.enter_async_context(InstantMemory(stores.examples, stores.classifiers, engine))
-        serving = Serving(stores, engine, memory, trainer, models)
+        budget = settings.model_memory << 20 if settings.model_memory else memory_for_models(available_memory())
+        serving = Serving(stores, engine, memory, Residents(engine, budget), trainer, models)
         # What people do: name labels → label → train → promote → ask
         classifiers = ClassifierService(
             stores, base=settings.base, version_of=serving.version_of, changed=serving.touch
@@ -100,7 +104,8 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         lag = LoopLag()
         stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))
         status = StatusService(stores.classifiers, serving, trainer, lag, space)
-        services = Services(classifiers, labeling, prediction, training, promotion, lesson, status)
+        sureness = SurenessService(stores, serving, engine)
+        services = Services(classifiers, labeling, prediction, training, promotion, lesson, status, sureness)
         yield System(services, stores, serving)
 
 

@@ -22,6 +22,7 @@ from bot.app import System, open_system
 from bot.chat.client import PupilBot, connect_to, run_bot
 from bot.playground.server import Playground
 from bot.scheduling import timers
+from bot.services.serving import WARMED
 from bot.web.api import add_api
 from storage.errors import ConfigurationError, PupilError
 from storage.files import write_whole
@@ -96,9 +97,7 @@ async def _greet(bot: PupilBot, system: System, url: str) -> None:
     """The one line on stdout, once a person can use it; then the models are brought into memory."""
     await bot.wait_until_ready()
     print(f"Pupil is ready: {url}/", flush=True)
-    for classifier in await system.stores.classifiers.list():
-        with suppress(PupilError):  # says so when somebody asks
-            await system.serving.ensure(classifier)
+    await system.serving.warm(await system.stores.classifiers.last_asked(WARMED))
     # What is here now stays: the collector need not walk it again and again (a full collection stalls for 0.4 s).
     gc.freeze()
 

@@ -36,6 +36,15 @@ LEFT JOIN versions AS version ON version.guild = origins.guild AND version.class
                              AND version.number = origins.number
 """
 
+_LAST_ASKED = f"""
+{_WITH_ORIGIN} WHERE classifiers.archived = 0
+ORDER BY (
+    SELECT max(predictions.created_at) FROM predictions
+    WHERE predictions.guild = classifiers.guild AND predictions.classifier_id = classifiers.id
+) DESC NULLS LAST, classifiers.id DESC
+LIMIT ?
+"""  # noqa: S608 - of constants
+
 
 class Classifiers:
     """Every method takes the guild first and sees no other guild's rows."""
@@ -76,6 +85,11 @@ class Classifiers:
     async def by_id(self, guild: str, classifier_id: int) -> Classifier:
         """Raises NotFound, also for another guild's."""
         return _classifier(await self._db.read(lambda connection: by_id(connection, guild, classifier_id)))
+
+    async def last_asked(self, limit: int) -> builtins.list[Classifier]:
+        """At most `limit` classifiers of all guilds, those first that were asked last; for the start of the program."""
+        found = await self._db.read(lambda connection: rows(connection, _LAST_ASKED, (limit,)))
+        return [_classifier(each) for each in found]
 
     async def list(self, guild: str | None = None) -> list[Classifier]:
         """Those that are not archived, by name. None: of all guilds, for the start of the program and its CLI."""

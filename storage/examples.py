@@ -21,7 +21,10 @@ from storage.events import LabelResult, Vote
 from storage.records import EventKind, Example, Label, LabelEvent, LabelledText, Source, Split, text_hash
 from storage.rows import row, rows, value
 
-__all__ = ["Examples", "ImportResult", "LabelResult"]
+__all__ = ["ChangedText", "Examples", "ImportResult", "LabelResult"]
+
+LAST_EVENT = 2**63 - 1
+"""No event has a higher id: SQLite's are 64-bit integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,18 @@ class ImportResult:
     """Label events written."""
     unchanged: int
     """Rows whose annotator had given that label already."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedText:
+    """An example that was labelled, or whose label was taken back, after some event."""
+
+    text: str
+    label: str | None
+    """Now; None: taken back, a tie, or a label that was removed."""
+    split: Split
+    before: int
+    """Id of its newest event up to that one; 0: it had none."""
 
 
 class Examples:
@@ -173,18 +188,40 @@ class Examples:
         )
         return newest
 
-    async def changed_since(self, guild: str, classifier_id: int, event_id: int) -> int:
-        """How many examples have a current label and an event newer than `event_id`."""
+    async def changed_since(self, guild: str, classifier_id: int, event_id: int, until: int = LAST_EVENT) -> int:
+        """How many examples have a current label and an event newer than `event_id`, not newer than `until`."""
         at = (guild, classifier_id)
         changed: int = await self._db.read(
             lambda connection: value(
                 connection,
                 "SELECT count(*) FROM current_labels WHERE guild = ? AND classifier_id = ? AND example_id IN "
-                "(SELECT example_id FROM label_events WHERE guild = ? AND classifier_id = ? AND id > ?)",
-                (*at, *at, event_id),
+                "(SELECT example_id FROM label_events WHERE guild = ? AND classifier_id = ? AND id > ? AND id <= ?)",
+                (*at, *at, event_id, until),
             )
         )
         return changed
+
+    async def newest_changes(self, guild: str, classifier_id: int, since: int, limit: int) -> list[ChangedText]:
+        """Examples with an event newer than `since`, the newest event first, at most `limit`."""
+        at = (guild, classifier_id)
+        found = await self._db.read(
+            lambda connection: rows(
+                connection,
+                # INDEXED BY: for a max, SQLite would walk back through all events by age.
+                "SELECT example.text, example.split, "
+                "(SELECT label FROM current_labels AS now WHERE now.guild = ? AND now.classifier_id = ? "
+                "AND now.example_id = example.id) AS label, "
+                "(SELECT coalesce(max(id), 0) FROM label_events AS old INDEXED BY label_events_of_an_example "
+                "WHERE old.guild = ? AND old.classifier_id = ? AND old.example_id = example.id AND old.id <= ?) "
+                "AS before "
+                "FROM (SELECT example_id, max(id) AS newest FROM label_events "
+                "WHERE guild = ? AND classifier_id = ? AND id > ? "
+                "GROUP BY example_id ORDER BY newest DESC LIMIT ?) AS changed "
+                "CROSS JOIN examples AS example ON example.id = changed.example_id ORDER BY changed.newest DESC",
+                (*at, *at, since, *at, since, limit),
+            )
+        )
+        return [ChangedText(each["text"], each["label"], Split(each["split"]), each["before"]) for each in found]
 
     async def remember_annotator(self, guild: str, annotator: str, name: str) -> None:
         """Keep an annotator's display name, for histories. Writes only when it changed."""

@@ -71,6 +71,11 @@ def _cut_texts(db: sqlite_utils.Database) -> None:
     db.execute("ALTER TABLE predictions ADD COLUMN cut INTEGER NOT NULL DEFAULT 0 CHECK (cut IN (0, 1))")
 
 
+@MIGRATIONS(name="0004_outside_texts")
+def _outside_texts(db: sqlite_utils.Database) -> None:
+    db.execute("ALTER TABLE predictions ADD COLUMN outside INTEGER NOT NULL DEFAULT 0 CHECK (outside IN (0, 1))")
+
+
 _CLASSIFIERS = """
 CREATE TABLE classifiers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -33,13 +33,14 @@ class Predictions:
             by_id(tables.conn, prediction.guild, prediction.classifier_id)
             tables.execute(
                 "INSERT INTO predictions (id, guild, classifier_id, number, revision, version, scores, abstained, "
-                "milliseconds, asked_by, created_at, text, taught, cut) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "milliseconds, asked_by, created_at, text, taught, cut, outside) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (guild, id) DO NOTHING",
                 (
                     *(prediction.id, prediction.guild, prediction.classifier_id, number, revision),
                     *(prediction.version, scores, prediction.abstained, prediction.milliseconds),
                     *(prediction.asked_by, prediction.created_at, prediction.text, taught, prediction.cut),
+                    prediction.outside,
                 ),
             )
 
@@ -122,6 +123,7 @@ def _find(connection: sqlite3.Connection, guild: str, prediction_id: str) -> Pre
         text=found["text"],
         taught=_taught(**json.loads(found["taught"])) if found["taught"] else None,
         cut=bool(found["cut"]),
+        outside=bool(found["outside"]),
     )
 
 

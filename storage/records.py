@@ -119,8 +119,9 @@ class Origin:
 class ClassifierSettings:
     """What a lead may change about one classifier. Stored as JSON; unknown keys are ignored, missing ones default."""
 
-    abstain_below: float | None = None
-    """Confidence in [0, 1] under which the bot says "not sure"; None: the threshold that came with the head."""
+    precision: float | None = None
+    """Share in (0, 1) of the given answers that should be right, the others being "not sure"; None: the threshold that
+    came with the head decides."""
     team_channel: str | None = None
     """Channel id for team events (training progress, results); None: where the training was asked for."""
 
@@ -281,6 +282,10 @@ class ModelVersion:
     state: VersionState = VersionState.CANDIDATE
 
 
+FALLBACK = "bot"
+"""Who moved the pointer when files were damaged: nobody decided it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Promotion:
     """One change of a classifier's champion pointer."""
@@ -326,6 +331,13 @@ class Prediction:
     """The example with exactly this text, when a person has labelled one; never used by evaluation."""
     cut: bool = False
     """Whether the text is longer than the encoder reads, so that its end did not count."""
+    outside: bool = False
+    """Whether the text looks like nothing that was taught: then the scores say only what lies nearest."""
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether no answer is given, only what comes nearest to one."""
+        return self.abstained or self.outside
 
     @property
     def label(self) -> str:
@@ -380,6 +392,25 @@ class Certainty:
     """Share of the rows that were taken for texts without any label, although they have one."""
     strangers_caught: float
     """Share of some everyday texts about other things that are recognised as such."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sureness:
+    """From which confidence on a classifier answers, and what that meant where it was checked. Shares in [0, 1].
+
+    Checked are labelled texts that the model was asked without having learned them.
+    """
+
+    precision: float | None
+    """The share of right answers that a lead wants; None: nobody chose one."""
+    threshold: float
+    promised: bool
+    """Whether the threshold keeps `precision`; if not, it is the one that came with the model."""
+    checked: int
+    answered: float
+    """Share of the checked texts that reach the threshold."""
+    right: float
+    """Share of those whose answer was right."""
 
 
 @dataclass(frozen=True, slots=True)

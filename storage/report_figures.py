@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from storage.records import CandidateKind, Certainty, EvaluationReport, PairedOutcome, Split
+from storage.records import CandidateKind, Certainty, EvaluationReport, PairedOutcome, Split, Sureness
 
 Z = 1.959964
 """Standard deviations to each side that hold 95 % of a normal distribution."""
@@ -239,6 +239,20 @@ def coverage_words(certainty: Certainty) -> str:
         f"Answers {100 * certainty.coverage:.0f} % of the texts if {wanted} of the answers have to be right, "
         f"from confidence {certainty.coverage_from:.2f}."
     )
+
+
+def sureness_words(sureness: Sureness) -> str:
+    """From which confidence on it answers, why, and for how many texts."""
+    on = f"It answers from confidence {sureness.threshold:.2f} on"
+    checked = f"{sureness.checked:,} checked answer{'' if sureness.checked == 1 else 's'}"
+    seen = f"of {checked}, {100 * sureness.answered:.0f} % reach that, and {percent(sureness.right)} of these are right"
+    told = f"{on}: {seen}." if sureness.checked else f"{on}; no answer was checked yet."
+    if sureness.precision is None:
+        return f"The threshold is the model's own. {told}"
+    wanted = percent(sureness.precision)
+    if sureness.promised:
+        return f"{wanted} of its answers should be right. {told}"
+    return f"With {checked} {wanted} cannot be promised yet; until then the model's own threshold holds. {told}"
 
 
 def scope_words(certainty: Certainty) -> str:

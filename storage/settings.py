@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     inference_threads: int = Field(default_factory=lambda: max(1, min(4, os.cpu_count() or 1)), ge=1, le=64)
     queue_limit: int = Field(default=1024, ge=1)
     """Queries waiting at most; more are refused with a time."""
+    model_memory: int | None = Field(default=None, ge=1)
+    """Megabytes that fine-tuned models may take together; the least recently used make room. None: half of what is free
+    at the start, between 256 and 4096."""
 
     # Timing; the defaults are for people, the tests use shorter ones
     query_deadline: float = Field(default=10.0, gt=0)

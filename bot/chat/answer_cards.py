@@ -31,7 +31,7 @@ def answer_card(
     return Card(
         body="\n\n".join(filter(None, parts)),
         footer=f"{prediction.classifier} · {version_words(prediction.version)} · {prediction.milliseconds:.0f} ms",
-        tone=Tone.CAREFUL if prediction.abstained and prediction.taught is None else Tone.GOOD,
+        tone=Tone.CAREFUL if prediction.is_guess and prediction.taught is None else Tone.GOOD,
         rows=answer_rows(prediction, shareable=not shared_by) if rows is None else rows,
     )
 
@@ -41,6 +41,9 @@ def _verdict(prediction: Prediction) -> str:
     if prediction.taught is not None:
         taught = f"Taught: {code(prediction.taught.label)} (#{prediction.taught.example_id})."
         return f"**{taught}**\nThe model by itself says {code(scores[0].label)} {percent(scores[0].confidence)}."
+    if prediction.outside:
+        nearest = f"{code(scores[0].label)} {percent(scores[0].confidence)}"
+        return f"This looks like nothing I was taught. The nearest label: {nearest}"
     if prediction.abstained:
         rivals = " / ".join(f"{code(score.label)} {score.confidence:.2f}" for score in scores[:2])
         return f"I am not sure: {rivals}"
@@ -50,13 +53,13 @@ def _verdict(prediction: Prediction) -> str:
 
 
 def answer_rows(prediction: Prediction, *, shareable: bool) -> tuple[tuple[Button, ...], ...]:
-    """Was it right? One row of buttons; an unsure answer offers the two labels it is between."""
+    """Was it right? One row of buttons; where it is only a guess, the two nearest labels are offered."""
     number = prediction.id
     share = (Button("Share", f"share:{number}"),) if shareable else ()
     if prediction.text is None:  # nothing was kept that could be taught: the buttons count
         return ((Button("Right", f"right:{number}", Style.GREEN), Button("Wrong", f"miss:{number}"), *share),)
     pick = f"pick:p.{number}:0"
-    if prediction.abstained and prediction.taught is None:
+    if prediction.is_guess and prediction.taught is None:
         rivals = [
             Button(score.label, f"rival:{number}:{place}", Style.BLUE)
             for place, score in enumerate(prediction.scores[:2])

@@ -11,6 +11,7 @@ from bot.chat.text import block, code, counted, cut, duration, escaped, listed, 
 from bot.chat.training_cards import schedule_words
 from storage.errors import InvalidInput
 from storage.records import (
+    FALLBACK,
     Classifier,
     EvaluationReport,
     LabelCount,
@@ -18,9 +19,11 @@ from storage.records import (
     Origin,
     Promotion,
     Schedule,
+    Sureness,
     VersionState,
     version_name,
 )
+from storage.report_figures import sureness_words
 from trainer.protocol import from_json
 
 if TYPE_CHECKING:
@@ -88,6 +91,11 @@ def based_words(classifier: Classifier) -> str:
     )
 
 
+def sure_words(classifier: str, sureness: Sureness) -> str:
+    """How sure it has to be, for whoever asks or has decided it."""
+    return f"{code(classifier)}: {sureness_words(sureness)} Below that it says that it is not sure."
+
+
 def versions_card(
     classifier: Classifier, versions: Sequence[ModelVersion], promotions: Sequence[Promotion], now: float
 ) -> Card:
@@ -125,8 +133,10 @@ def exam_words(version: ModelVersion) -> str:
 
 
 def promotion_words(promotion: Promotion) -> str:
-    who = "the gate" if promotion.by == "gate" else _person(promotion.by)
-    return f"{version_name(promotion.previous)} → {version_name(promotion.number)} by {who}"
+    change = f"{version_name(promotion.previous)} → {version_name(promotion.number)}"
+    if promotion.by == FALLBACK:
+        return f"{change}, because {promotion.reason}"
+    return f"{change} by {'the gate' if promotion.by == 'gate' else _person(promotion.by)}"
 
 
 def _person(name: str) -> str:
@@ -134,8 +144,8 @@ def _person(name: str) -> str:
     return f"<@{name}>" if name.isdigit() else escaped(name)
 
 
-def stats_card(stats: Stats, schedule: Schedule | None) -> Card:
-    """What a classifier knows, how it does, and who teaches it."""
+def stats_card(stats: Stats, schedule: Schedule | None, sureness: Sureness | None = None) -> Card:
+    """What a classifier knows, how it does, and who teaches it. `sureness`: None where its model is not in memory."""
     judged = stats.right + stats.wrong
     verdict = f"{stats.right:,} right, {stats.wrong:,} wrong" if judged else "nobody has judged an answer yet"
     people = [f"{_person(name)} {given:,}" for name, given in stats.annotators]
@@ -148,6 +158,8 @@ def stats_card(stats: Stats, schedule: Schedule | None) -> Card:
         fields.append(("Based on", source_words(stats.classifier.based_on)))
     if exam:
         fields.insert(1, ("Its exam", exam))
+    if sureness is not None:
+        fields.append(("When it answers", sureness_words(sureness)))
     if people:
         fields.append(("Taught by", listed(people, MOST_PEOPLE)))
     ordered = sorted(stats.labels, key=lambda count: -count.total)

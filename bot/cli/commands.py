@@ -59,7 +59,7 @@ def predict(classifier: str | None, as_json: bool, text: tuple[str, ...]) -> Non
 
 @pupil.group()
 def classifiers() -> None:
-    """Classifiers: list them, base one on another."""
+    """Classifiers: list them, base one on another, say how sure one has to be."""
 
 
 @classifiers.command("list")
@@ -78,6 +78,23 @@ def list_classifiers(as_json: bool) -> None:
 def base_classifier(name: str, on: str, as_json: bool) -> None:
     """Start the trainings of NAME from what OTHER has learned; from the version that is live, if none is named."""
     answer(call(lambda api: api.base_on(name, on)), as_json, show.based)
+
+
+@classifiers.command("sure")
+@click.option("--right", metavar="95", help="How many of 100 answers should be right; none: the model's own threshold.")
+@as_json
+@everywhere
+@click.argument("name")
+def sure_classifier(name: str, right: str | None, as_json: bool) -> None:
+    """Tell from which confidence on NAME answers, or choose it by the share of answers that should be right."""
+    from bot.services.sureness import parse_precision
+
+    if right is None:
+        found = call(lambda api: api.precision(name))
+    else:
+        precision = parse_precision(right)
+        found = call(lambda api: api.choose_precision(name, precision))
+    answer(found, as_json, show.sure)
 
 
 @pupil.group()

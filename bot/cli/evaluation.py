@@ -13,8 +13,9 @@ from bot.cli.scores import score
 async def evaluate(api: ApiClient, classifier: str, rows: list[tuple[str, str]]) -> dict[str, Any]:
     """Scores of the served answers on `rows` of (text, label).
 
-    An answer counts by its best label, also where the bot would say "not sure"; `abstained` counts those. `versions`
-    names every version that answered: more than one if a swap happened meanwhile.
+    An answer counts by its best label, also where the bot would say "not sure" or "nothing I was taught"; `abstained`
+    and `outside` count those, a text that is both as outside, as people are told. `versions` names every version that
+    answered: more than one if a swap happened meanwhile.
     """
     known = {count["label"] for count in await api.labels(classifier)}
     started = time.perf_counter()
@@ -26,7 +27,8 @@ async def evaluate(api: ApiClient, classifier: str, rows: list[tuple[str, str]])
         "n": scores.n,
         "accuracy": scores.accuracy,
         "macro_f1": scores.macro_f1,
-        "abstained": sum(answer["abstained"] for answer in answers),
+        "abstained": sum(answer["abstained"] and not answer["outside"] for answer in answers),
+        "outside": sum(answer["outside"] for answer in answers),
         "unknown_labels": sorted({label for _, label in rows} - known),
         "seconds": round(time.perf_counter() - started, 3),
         "labels": [dataclasses.asdict(label) for label in scores.labels],

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from storage.records import CandidateKind, Certainty
+from storage.records import CandidateKind, Certainty, Sureness
 from storage.report_figures import (
     OtherKind,
     calibration_words,
@@ -23,6 +23,7 @@ from storage.report_figures import (
     other_words,
     percent,
     scope_words,
+    sureness_words,
     weight_words,
 )
 
@@ -40,7 +41,9 @@ def answers(texts: Sequence[str], found: Sequence[Json]) -> None:
     table = _table("label", "confidence", "version", "text")
     for text, answer in zip(texts, found, strict=True):
         best, label = f"{answer['confidence']:.0%}", answer["label"]
-        if answer["abstained"]:
+        if answer["outside"]:
+            label = f"nothing it was taught; nearest: {label}"
+        elif answer["abstained"]:
             label = "not sure: " + " / ".join(score["label"] for score in answer["labels"][:2])
             best = " / ".join(f"{score['confidence']:.0%}" for score in answer["labels"][:2])
         table.add_row(plain(label), best, answer["version"], plain(text, 60) + (" (cut)" if answer["cut"] else ""))
@@ -75,6 +78,11 @@ def classifiers(known: Sequence[Json]) -> None:
 def based(one: Json) -> None:
     start = _origin(one) or "the pretrained model"
     _print(plain(f"The next training of {one['name']} starts from {start}. {one['version']} answers until then."))
+
+
+def sure(found: Json) -> None:
+    told = {name: value for name, value in found.items() if name != "classifier"}
+    _print(plain(f"{found['classifier']}: {sureness_words(Sureness(**told))}"))
 
 
 def _origin(one: Json) -> str:
@@ -191,7 +199,8 @@ def scores(result: Json) -> None:
     _print(
         plain(
             f"{result['classifier']} ({', '.join(result['versions'])}): accuracy {result['accuracy']:.1%}, macro-F1 "
-            f"{result['macro_f1']:.1%} on {result['n']:,} texts; not sure about {result['abstained']:,}."
+            f"{result['macro_f1']:.1%} on {result['n']:,} texts; not sure about {result['abstained']:,}, "
+            f"{result['outside']:,} look like nothing it was taught."
         )
     )
     if result["unknown_labels"]:

@@ -21,6 +21,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bot.inference.thresholds import threshold
 from bot.inference.workers import Workers
 from storage.errors import ArtifactError, NotFound, PupilError
 from storage.records import Classifier, LabelScore, ModelVersion, version_name
@@ -76,6 +77,8 @@ class Answer:
     """From asking to answering, waiting included."""
     cut: bool
     """Whether the text was longer than the encoder reads."""
+    outside: bool
+    """Whether the text looks like nothing that was taught; then the scores say only what lies nearest."""
 
 
 class Engine:
@@ -83,7 +86,7 @@ class Engine:
 
     Args:
         threads: texts encoded at a time, each alone in its own thread (see `trainer.model.encoder` for why alone).
-        queue_limit: queries that may wait for a thread.
+        queue_limit: queries that may wait for a thread; the guild that has the most is refused first.
         deadline: seconds from asking to answering.
         remembered: texts whose vector is kept, by exact text; 0 keeps none.
     """
@@ -93,6 +96,7 @@ class Engine:
     ) -> None:
         self._workers = Workers(threads, queue_limit, deadline)
         self._served: dict[int, Served] = {}
+        self._thresholds: dict[int, _Threshold] = {}
         self._readings = _Readings(remembered)
 
     async def __aenter__(self) -> Self:
@@ -114,6 +118,7 @@ class Engine:
         """From now on this answers for its classifier; queries that have begun finish on what they took."""
         before = self._served.get(served.classifier_id)
         self._served[served.classifier_id] = served
+        self._thresholds.pop(served.classifier_id, None)
         swapped = before is None or before.number != served.number
         facts = {"classifier": served.classifier_id, "version": served.version}
         log.log(logging.INFO if swapped else logging.DEBUG, "version.serving", extra=facts)
@@ -124,16 +129,27 @@ class Engine:
     def drop(self, classifier_id: int) -> None:
         """Nothing answers for this classifier any more. Queries that have begun are still answered."""
         self._served.pop(classifier_id, None)
+        self._thresholds.pop(classifier_id, None)
 
-    async def answer(self, classifier_id: int, text: str, *, abstain_below: float | None = None) -> Answer:
+    async def answer(
+        self,
+        classifier_id: int,
+        text: str,
+        *,
+        guild: str = "",
+        precision: float | None = None,
+        deadline: float | None = None,
+    ) -> Answer:
         """The scores of all labels for `text`, from the version that served when this was called.
 
         Args:
-            abstain_below: confidence in [0, 1] under which the answer is "not sure"; None: the head's own threshold.
+            guild: who asks: guilds take turns, whatever number of queries each has waiting.
+            precision: share of the given answers that should be right; the others are "not sure" (`thresholds`).
+            deadline: seconds from now to the answer; None: the engine's.
 
         Raises:
             NotFound: nothing serves this classifier, or it has no labels yet.
-            Busy: too many wait, or there was no answer within the deadline.
+            Busy: there could be, or was, no answer within the deadline, or too many wait; says when to ask again.
             ArtifactError: the model failed on this text.
         """
         asked = time.perf_counter()
@@ -142,23 +158,23 @@ class Engine:
             raise NotFound(f"No model is ready for classifier {classifier_id} yet. Ask again in a moment.")
         if not served.head.labels:
             raise NotFound("This classifier has no labels yet. Add one with /labels create.")
-        reading = await self._read(served.encoder, text)
-        scores = _scores(served.head, reading.vector)
-        threshold = served.head.abstain_below if abstain_below is None else abstain_below
+        reading = await self._read(served.encoder, text, guild, deadline)
+        scores, outside = _judged(served.head, reading.vector)
         return Answer(
             scores=scores,
-            abstained=scores[0].confidence < threshold,
+            abstained=scores[0].confidence < self._threshold(served, precision),
             version=served.version,
             number=served.number,
             revision=served.revision,
             milliseconds=1000 * (time.perf_counter() - asked),
             cut=reading.cut,
+            outside=outside,
         )
 
-    async def encode(self, encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
+    async def encode(self, encoder: Encoder, texts: Sequence[str], *, guild: str = "") -> NDArray[np.float32]:
         """Unit vectors [len(texts), d] float32 in the bulk lane: a query waits for at most one of these texts.
 
-        All texts are queued at once, so give it some hundreds, not a hundred thousand.
+        Guilds take turns, a text each. All texts are queued at once, so give it some hundreds, not a hundred thousand.
 
         Raises:
             Busy, ArtifactError: as in `answer`.
@@ -166,17 +182,34 @@ class Engine:
         known = [self._readings.get(encoder, text) for text in texts]
         missing = [text for text, reading in zip(texts, known, strict=True) if reading is None]
         with _encoder_errors(encoder):
-            fresh = iter(await self._workers.bulk([partial(encoder.encode, text) for text in missing]))
+            fresh = iter(await self._workers.bulk([partial(encoder.encode, text) for text in missing], guild))
         vectors = [next(fresh) if reading is None else reading.vector for reading in known]
         return np.stack(vectors) if vectors else np.zeros((0, encoder.dimensions), np.float32)
 
-    async def _read(self, encoder: Encoder, text: str) -> Reading:
+    def _threshold(self, served: Served, precision: float | None) -> float:
+        """As `thresholds.threshold`, computed once per head and precision."""
+        if precision is None:
+            return served.head.abstain_below
+        known = self._thresholds.get(served.classifier_id)
+        if known is None or known.head is not served.head or known.precision != precision:
+            known = _Threshold(served.head, precision, threshold(served.head, precision))
+            self._thresholds[served.classifier_id] = known
+        return known.value
+
+    async def _read(self, encoder: Encoder, text: str, guild: str, deadline: float | None) -> Reading:
         if (known := self._readings.get(encoder, text)) is not None:
             return known
         with _encoder_errors(encoder):
-            reading = await self._workers.query(partial(encoder.read, text))
+            reading = await self._workers.query(partial(encoder.read, text), guild, deadline)
         self._readings.put(encoder, text, reading)
         return reading
+
+
+@dataclass(frozen=True, slots=True)
+class _Threshold:
+    head: Head
+    precision: float
+    value: float
 
 
 @contextmanager
@@ -219,7 +252,11 @@ def _key(encoder: Encoder, text: str) -> tuple[str, bytes]:
     return encoder.digest, hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _scores(head: Head, vector: NDArray[np.float32]) -> tuple[LabelScore, ...]:
-    confidences = head.probabilities(vector[None, :])[0]
+def _judged(head: Head, vector: NDArray[np.float32]) -> tuple[tuple[LabelScore, ...], bool]:
+    """The scores, best first, and whether the text is outside: from the same logits, 14 microseconds at 150 labels."""
+    vectors = vector[None, :]
+    logits = head.logits(vectors)
+    confidences = head.calibrated(logits)[0]
     best_first = np.argsort(-confidences, kind="stable")
-    return tuple(LabelScore(head.labels[index], float(confidences[index])) for index in best_first)
+    scores = tuple(LabelScore(head.labels[index], float(confidences[index])) for index in best_first)
+    return scores, head.scope is not None and bool(head.scope.outside(vectors, logits)[0])

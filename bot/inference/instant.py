@@ -1,8 +1,10 @@
-"""Labels that count at once: the head is refitted in the background whenever labels arrive.
+"""Labels that count at once: the head that serves is corrected in closed form, then refitted in the background.
 
+A correction takes milliseconds and begins with the touch. It is always made from the last fitted head and all labels
+that are newer than that, and whatever goes live, a refit or another version, is corrected by what is newer still.
 Fits run one at a time, in a thread; touches that come meanwhile share the next refit; a refit of a version that no
-longer serves is dropped. On an error the head that serves goes on serving, and the next touch tries again. This module
-does not know files, promotion or who labels.
+longer serves is dropped. On an error the head that serves goes on serving; after a failed correction the refit still
+comes, after a failed refit the next touch tries again. This module does not know files, promotion or who labels.
 """
 
 from __future__ import annotations
@@ -14,15 +16,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bot.inference.correction import correct
 from bot.inference.engine import Engine, Origin, Served
 from bot.inference.vectors import Vectors
 from storage.classifiers import Classifiers
 from storage.errors import Busy
-from storage.examples import Examples
+from storage.examples import ChangedText, Examples
 from storage.records import Classifier, Label, LabelledText, ModelVersion, Split
 from trainer.model.encoder import Encoder
 from trainer.model.head import Head, fit_head, label_text
@@ -30,7 +34,7 @@ from trainer.model.head import Head, fit_head, label_text
 log = logging.getLogger(__name__)
 
 DEBOUNCE = 0.1
-"""Seconds between a touch and its refit: an import or a busy minute is one refit, a person notices no delay."""
+"""Seconds between a touch and its refit: an import or a busy minute is one refit; corrections do not wait."""
 
 LONGEST_REST = 5.0
 """Seconds of rest at most: the first refit of an import encodes every text and takes longer than any later one."""
@@ -39,9 +43,12 @@ MOST_ROWS = 20_000
 """Rows of one refit at most, the newest examples: 31 MB of vectors at 384 dimensions. What a version was trained on is
 in its own head already."""
 
+MOST_NEWER = 64
+"""Rows of one correction at most, the newest: about a millisecond. After an import the rest waits for the refit."""
+
 
 class InstantMemory:
-    """Refits heads: `async with InstantMemory(examples, classifiers, engine) as memory`.
+    """Corrects and refits heads: `async with InstantMemory(examples, classifiers, engine) as memory`.
 
     Belongs to the engine's event loop; the fits run in threads.
     """
@@ -59,6 +66,11 @@ class InstantMemory:
         self._next: dict[int, asyncio.Future[None]] = {}
         """By classifier: the refit that has not begun yet, shared by all who asked for it."""
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._due: set[int] = set()
+        """Classifiers with labels that no correction has looked for yet."""
+        self._corrections: dict[int, asyncio.Task[None]] = {}
+        self._landings: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        """By classifier: reading what is newer and serving it is one step, or a refit could hide a newer label."""
         self._rested_at: dict[int, float] = {}
         """By classifier: when the rest after its last refit ends (monotonic seconds)."""
         self._closed = False
@@ -71,7 +83,7 @@ class InstantMemory:
     ) -> None:
         """Give up refits that are under way; the labels are in the database and take part after the next start."""
         self._closed = True
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._corrections.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -81,7 +93,7 @@ class InstantMemory:
     ) -> Served:
         """What should serve for this version now; changes nothing that serves.
 
-        To swap, give it to `Engine.serve` and then `touch`: labels that came in between are caught up.
+        To swap, give it to `go_live`: labels that came in between are caught up.
 
         Without newer labels it is the version with its own head, revision 0. Otherwise the head is fitted on the label
         names and the train rows (never a golden one), starting from `version_head` if there is one. `version` None is
@@ -92,23 +104,122 @@ class InstantMemory:
         """
         return await self._refit(Origin(classifier, version, version_head), encoder)
 
+    async def go_live(self, prepared: Served) -> None:
+        """Swap: from now on this answers for its classifier, with the labels that are newer than its fit.
+
+        Where those cannot be read or encoded, it goes live without them, and a refit follows.
+        """
+        async with self._landing(prepared.classifier_id):
+            self._put(await self._on_top_or_bare(prepared))
+
     def touch(self, classifier_id: int) -> None:
-        """A label, or the list of labels, has changed: refit soon, in the background."""
+        """A label, or the list of labels, has changed: correct what serves at once, refit it soon; returns at once."""
         self._ask(classifier_id)
+        if self._closed:
+            return
+        self._due.add(classifier_id)
+        if classifier_id not in self._corrections:
+            follow = self._follow(classifier_id)
+            self._corrections[classifier_id] = asyncio.create_task(follow, name="instant correction")
 
     async def settle(self, classifier_id: int) -> None:
         """Return when every label that was acknowledged before this call takes part in what serves.
 
+        Mostly a correction is enough; where it cannot hold them all, the refit is waited for.
+
         Raises:
             StorageError, Busy, ArtifactError: the refit that was waited for failed.
         """
-        served = self._engine.current(classifier_id)
-        if served is None or served.origin is None:
-            return
-        newest = await self._examples.newest_event(served.origin.classifier.guild, classifier_id)
-        # A refit under way may have read its rows before the newest label, so its end proves nothing.
-        if classifier_id in self._tasks or served.newest_event < newest:
+        if not await self._catch_up(classifier_id):
             await asyncio.shield(self._ask(classifier_id))
+
+    async def _follow(self, classifier_id: int) -> None:
+        """Correct until nobody has touched meanwhile."""
+        try:
+            while classifier_id in self._due:
+                self._due.discard(classifier_id)
+                await self._catch_up(classifier_id)
+        finally:
+            del self._corrections[classifier_id]
+
+    async def _catch_up(self, classifier_id: int) -> bool:
+        """Correct what serves by what is newer than its fit; whether every label takes part now."""
+        try:
+            async with self._landing(classifier_id):
+                while (before := self._engine.current(classifier_id)) is not None:
+                    after = await self._on_top(before.fitted if isinstance(before, _Corrected) else before)
+                    if self._engine.current(classifier_id) is before:
+                        if after is not before:
+                            self._put(after)
+                        return not isinstance(after, _Corrected) or after.complete
+                return True
+        except Exception:
+            log.exception("instant.uncorrected", extra={"classifier": classifier_id})
+            return False
+
+    def _landing(self, classifier_id: int) -> asyncio.Lock:
+        return self._landings.setdefault(classifier_id, asyncio.Lock())
+
+    def _put(self, served: Served) -> None:
+        """Serve it; a corrected head is only there until a fitted one follows."""
+        self._engine.serve(served)
+        if isinstance(served, _Corrected):
+            self._ask(served.classifier_id)
+
+    async def _on_top_or_bare(self, fitted: Served) -> Served:
+        try:
+            return await self._on_top(fitted)
+        except Exception:
+            log.exception("instant.uncorrected", extra={"classifier": fitted.classifier_id})
+            self._ask(fitted.classifier_id)
+            return fitted
+
+    async def _on_top(self, fitted: Served) -> Served:
+        """A fitted head with the newer labels on top; itself if there are none."""
+        began = time.perf_counter()
+        if (origin := fitted.origin) is None:
+            return fitted
+        guild, classifier_id = origin.classifier.guild, fitted.classifier_id
+        # The event before the rest: a label that comes between takes part but is not promised.
+        newest = await self._examples.newest_event(guild, classifier_id)
+        labels = await self._classifiers.labels(guild, classifier_id)
+        if newest <= fitted.newest_event and {label.name for label in labels} == set(fitted.head.labels):
+            return fitted
+        changes = await self._examples.newest_changes(guild, classifier_id, fitted.newest_event, MOST_NEWER + 1)
+        rows = [change for change in changes[:MOST_NEWER] if change.split is Split.TRAIN and change.label]
+        head = await self._corrected_head(fitted, guild, labels, rows)
+        possible = bool(fitted.head.labels or not labels)
+        complete = possible and len(changes) <= MOST_NEWER and not any(map(_left_behind, changes))
+        corrected = _Corrected(
+            classifier_id=classifier_id,
+            number=fitted.number,
+            revision=_revision(origin, fitted.revision, labels, changes[:MOST_NEWER]),
+            encoder=fitted.encoder,
+            head=head,
+            newest_event=newest if complete else fitted.newest_event,
+            origin=origin,
+            fitted=fitted,
+            complete=complete,
+        )
+        facts = {"classifier": classifier_id, "version": corrected.version, "rows": len(rows)}
+        log.info("instant.corrected", extra=facts | {"seconds": round(time.perf_counter() - began, 4)})
+        return corrected
+
+    async def _corrected_head(
+        self, fitted: Served, guild: str, labels: Sequence[Label], rows: Sequence[ChangedText]
+    ) -> Head:
+        """The fitted head itself where it has no labels: the first ones wait for the refit."""
+        if not labels:
+            return _empty_head(fitted.encoder.dimensions)
+        if not fitted.head.labels:
+            return fitted.head
+        names = [label.name for label in labels]
+        position: dict[str | None, int] = {name: index for index, name in enumerate(names)}
+        rows = [row for row in rows if row.label in position]  # the list of labels was read before
+        new = [label_text(label.name, label.description) for label in labels if label.name not in fitted.head.labels]
+        vectors = await self._vectors.of(guild, fitted.encoder, [*new, *(row.text for row in rows)])
+        targets = [position[row.label] for row in rows]
+        return correct(fitted.head, names, vectors[len(new) :], targets, vectors[: len(new)])
 
     def _ask(self, classifier_id: int) -> asyncio.Future[None]:
         """The next refit of this classifier that has not begun."""
@@ -153,11 +264,15 @@ class InstantMemory:
     async def _refresh(self, classifier_id: int) -> None:
         """Refit what serves and serve that; again, if another version was swapped in meanwhile."""
         while (before := self._engine.current(classifier_id)) is not None and before.origin is not None:
+            async with self._landing(classifier_id):
+                pass  # a correction under way encodes texts that the refit needs, too: not twice at a time
             after = await self._refit(before.origin, before.encoder)
-            current = self._engine.current(classifier_id)
-            if current is not None and current.origin is before.origin:
-                self._engine.serve(after)
-                return
+            async with self._landing(classifier_id):
+                live = await self._on_top_or_bare(after)
+                current = self._engine.current(classifier_id)
+                if current is not None and current.origin is before.origin:
+                    self._put(live)
+                    return
             log.info("instant.dropped", extra={"classifier": classifier_id, "version": after.version})
 
     async def _refit(self, origin: Origin, encoder: Encoder) -> Served:
@@ -185,11 +300,10 @@ class InstantMemory:
         guild, classifier_id = origin.classifier.guild, origin.classifier.id
         trained_to = origin.version.last_event_id if origin.version else 0
         newest = await self._examples.newest_event(guild, classifier_id)
-        changed = await self._examples.changed_since(guild, classifier_id, trained_to)
+        changed = await self._examples.changed_since(guild, classifier_id, trained_to, newest)
         labels = await self._classifiers.labels(guild, classifier_id)
         if origin.head is not None:
-            names = {label.name for label in labels}
-            changed = max(changed, len(names.symmetric_difference(origin.head.labels)))
+            changed = max(changed, _relabelled(origin.head, labels))
             if not changed:
                 return _State(labels, [], newest, 0)
         rows = await self._examples.current(guild, classifier_id)
@@ -220,6 +334,33 @@ class _State:
     rows: Sequence[LabelledText]
     newest_event: int
     revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Corrected(Served):
+    """A fitted head with newer labels on top. It is never corrected itself."""
+
+    fitted: Served
+    complete: bool
+    """Whether every newer label takes part, also those that were taken back."""
+
+
+def _left_behind(change: ChangedText) -> bool:
+    """A label that the fit may hold and that was taken back: only the refit can forget it."""
+    return change.label is None and change.before > 0 and change.split is Split.TRAIN
+
+
+def _revision(origin: Origin, fitted: int, labels: Sequence[Label], changes: Sequence[ChangedText]) -> int:
+    """What `_read` will count: the examples with a label that changed since the version was trained."""
+    trained_to = origin.version.last_event_id if origin.version else 0
+    gained = sum(change.label is not None and change.before <= trained_to for change in changes)
+    lost = sum(change.label is None and change.before > trained_to for change in changes)
+    return max(fitted + gained - lost, _relabelled(origin.head, labels) if origin.head else 0)
+
+
+def _relabelled(head: Head, labels: Sequence[Label]) -> int:
+    """How many labels were added or removed since."""
+    return len({label.name for label in labels}.symmetric_difference(head.labels))
 
 
 def _fit(

@@ -47,7 +47,8 @@ def succeed(outcome: asyncio.Future[T], value: T) -> None:
 
 def fail(outcome: asyncio.Future[Any], error: Exception) -> None:
     if not outcome.done():
-        outcome.set_exception(error)
+        # A future does not take StopIteration, and whoever waits would never hear.
+        outcome.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
 
 
 async def in_background(call: Callable[[], T], niceness: int) -> T:

@@ -62,7 +62,7 @@ class Vectors:
                 vectors[index] = vector
         for start in range(0, len(missing), ENCODE_CHUNK):
             chunk = missing[start : start + ENCODE_CHUNK]
-            vectors[chunk] = await self._engine.encode(encoder, [texts[index] for index in chunk])
+            vectors[chunk] = await self._engine.encode(encoder, [texts[index] for index in chunk], guild=guild)
             rows = [(hashes[index], _encode(vectors[index])) for index in chunk]
             await self._examples.save_vectors(guild, encoder.digest, rows)
 

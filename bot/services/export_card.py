@@ -42,7 +42,8 @@ Its base encoder is `{_line(facts.base)}`, whose licence goes on to hold.
 - This is float32. The bot serves an int8 copy of the encoder{_served(facts)}.
 - Labels that were given after this version was trained are not in it. The bot has them in its answers at once
   (a version like `v3+7`), this folder has what `v3` learned.
-- Where the best probability is below {facts.abstain_below:.3f} the bot says "not sure". That is left to you here.
+- Where the best probability is below {facts.abstain_below:.3f} the bot says "not sure", unless its lead has chosen
+  how many of its answers should be right. That is left to you here.
 - It knows only its labels. For other texts, and for languages other than the base encoder's, its answers mean little.
 """
 

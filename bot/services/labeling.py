@@ -204,7 +204,7 @@ class LabelingService:
         """What the model says about a text before it is taught; a label never fails because of the model."""
         try:
             async with asyncio.timeout(GUESS_SECONDS):
-                answer = await self._serving.answer(classifier, text)
+                answer = await self._serving.answer(classifier, text, deadline=GUESS_SECONDS)
         except (PupilError, TimeoutError):
             return None, None
         return answer.scores[0], answer.version
@@ -212,7 +212,7 @@ class LabelingService:
     async def _scores(self, classifier: Classifier, text: str) -> dict[str, float]:
         try:
             async with asyncio.timeout(GUESS_SECONDS):
-                answer = await self._serving.answer(classifier, text)
+                answer = await self._serving.answer(classifier, text, deadline=GUESS_SECONDS)
         except (PupilError, TimeoutError):
             return {}
         return {score.label: score.confidence for score in answer.scores}

@@ -55,10 +55,15 @@ class PredictionService:
             text=text if source in KEEPS_TEXT else None,
             taught=await self._taught(classifier, text),
             cut=answer.cut,
+            outside=answer.outside,
         )
         await self._predictions.add(prediction, answer.number, answer.revision)
         log.info("question.answered", extra={"classifier": classifier.id, "version": answer.version})
         return prediction
+
+    def warning(self, classifier: Classifier) -> str:
+        """What people should know about who answers; "" as a rule."""
+        return self._serving.warning(classifier.id)
 
     async def get(self, guild: str, prediction_id: str) -> Prediction:
         """Raises NotFound, also for another guild's prediction."""

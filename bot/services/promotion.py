@@ -16,9 +16,10 @@ from collections import Counter
 from collections.abc import Iterable
 
 from bot.services.people import Actor, Role
-from bot.services.serving import FALLBACK, Prepared, Serving
+from bot.services.serving import Prepared, Serving
 from storage.errors import ArtifactError, Conflict, NotFound
 from storage.records import (
+    FALLBACK,
     Classifier,
     EvaluationReport,
     ModelVersion,

@@ -10,6 +10,7 @@ from bot.services.lesson import LessonService
 from bot.services.prediction import PredictionService
 from bot.services.promotion import PromotionService
 from bot.services.status import StatusService
+from bot.services.sureness import SurenessService
 from bot.services.training import TrainingService
 
 
@@ -22,3 +23,4 @@ class Services:
     promotion: PromotionService
     lesson: LessonService
     status: StatusService
+    sureness: SurenessService

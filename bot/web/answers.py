@@ -20,6 +20,7 @@ from storage.records import (
     Origin,
     Prediction,
     Promotion,
+    Sureness,
     TrainingJob,
     VersionState,
     version_name,
@@ -36,6 +37,7 @@ def prediction(answer: Prediction) -> Json:
         "confidence": answer.confidence,
         "labels": [{"label": score.label, "confidence": score.confidence} for score in answer.scores],
         "abstained": answer.abstained,
+        "outside": answer.outside,
         "cut": answer.cut,
         "version": answer.version,
         "milliseconds": answer.milliseconds,
@@ -48,12 +50,18 @@ def classifier(stats: Stats) -> Json:
         "guild": stats.classifier.guild,
         "base": stats.classifier.base,
         "based_on": None if stats.classifier.based_on is None else origin(stats.classifier.based_on),
+        "precision": stats.classifier.settings.precision,
         "version": stats.version,
         "labels": len(stats.labels),
         "examples": sum(count.total for count in stats.labels),
         "new_since": stats.new_since,
         "created_at": stats.classifier.created_at,
     }
+
+
+def sureness(name: str, found: Sureness) -> Json:
+    """From which confidence on it answers: `promised` says whether the wanted precision is kept."""
+    return {"classifier": name} | dataclasses.asdict(found)
 
 
 def origin(source: Origin) -> Json:

@@ -8,6 +8,9 @@
     POST   /api/v1/classifiers/{name}/predict                    {"text"} → answer, or {"texts"} → list of answers
     POST   /api/v1/classifiers/{name}/examples[?source=file]     [{"text", "label"}…]; makes what is missing
     POST   /api/v1/classifiers/{name}/based-on                   {"on": "support@v3", "support" or "none"}
+    GET    /api/v1/classifiers/{name}/precision                  how sure it has to be before it answers
+    POST   /api/v1/classifiers/{name}/precision                  {"precision"}: the share that should be right
+    DELETE /api/v1/classifiers/{name}/precision                  back to the model's own threshold
     POST   /api/v1/classifiers/{name}/train                      → job
     GET    /api/v1/classifiers/{name}/versions
     POST   /api/v1/classifiers/{name}/versions/{n}/promote
@@ -38,6 +41,7 @@ from bot.services.training import NotYet
 from bot.web import answers
 from bot.web.bodies import check_fields, check_strings, read_fields, read_json
 from bot.web.errors import answer_errors
+from bot.web.gone import unless_gone
 from bot.web.guilds import PLAYGROUND, which_guild
 from bot.web.metrics import Metrics
 from bot.web.security import CALLER, guard
@@ -76,6 +80,9 @@ class Api:
             web.post(f"{one}/predict", self.predict),
             web.post(f"{one}/examples", self.import_examples),
             web.post(f"{one}/based-on", self.base_on),
+            web.get(f"{one}/precision", self.precision),
+            web.post(f"{one}/precision", self.choose_precision),
+            web.delete(f"{one}/precision", self.drop_precision),
             web.post(f"{one}/train", self.train),
             web.get(f"{one}/versions", self.versions),
             web.post(one + r"/versions/{number:\d{1,9}}/promote", self.promote),
@@ -111,9 +118,11 @@ class Api:
         if len(body) != 1:
             raise InvalidInput("Send either `text`, one string, or `texts`, a list of them.")
         if "text" in body:
-            return _json(answers.prediction(await self._ask(actor, classifier, body["text"])))
+            one = await unless_gone(request, self._ask(actor, classifier, body["text"]))
+            return _json(answers.prediction(one))
         check_strings(body["texts"], "texts", MAX_TEXTS)
-        return _json([answers.prediction(one) for one in await self._ask_all(actor, classifier, body["texts"])])
+        found = await unless_gone(request, self._ask_all(actor, classifier, body["texts"]))
+        return _json([answers.prediction(one) for one in found])
 
     async def _ask(self, actor: Actor, classifier: Classifier, text: str) -> Prediction:
         return await self._services.prediction.ask(actor, classifier, text, Source.API)
@@ -155,6 +164,24 @@ class Api:
             raise InvalidInput('The body must say on what: {"on": "NAME@v3"}, {"on": "NAME"} or {"on": "none"}.')
         based = await self._services.classifiers.base_on(actor, classifier, on)
         return _json(answers.classifier(await self._services.classifiers.stats(based)))
+
+    async def precision(self, request: web.Request) -> web.Response:
+        _, classifier = await self._actor_and_classifier(request)
+        return _json(answers.sureness(classifier.name, await self._services.sureness.of(classifier)))
+
+    async def choose_precision(self, request: web.Request) -> web.Response:
+        precision = (await read_fields(request, precision=float)).get("precision")
+        if precision is None:
+            raise InvalidInput('The body must say which share of the answers should be right: {"precision": 0.95}.')
+        return await self._choose_precision(request, precision)
+
+    async def drop_precision(self, request: web.Request) -> web.Response:
+        return await self._choose_precision(request, None)
+
+    async def _choose_precision(self, request: web.Request, precision: float | None) -> web.Response:
+        actor, classifier = await self._actor_and_classifier(request)
+        found = await self._services.sureness.choose(actor, classifier, precision)
+        return _json(answers.sureness(classifier.name, found))
 
     async def train(self, request: web.Request) -> web.Response:
         actor, classifier = await self._actor_and_classifier(request)

@@ -16,7 +16,14 @@ from storage.errors import InvalidInput
 MAX_BODY = 16 * 2**20
 """Bytes: 50,000 rows of a 10 MiB file with JSON's own characters around them."""
 
-_KINDS = {str: "a string", int: "a whole number", list: "a list", dict: "an object", bool: "true or false"}
+_KINDS = {
+    str: "a string",
+    int: "a whole number",
+    float: "a decimal number",
+    list: "a list",
+    dict: "an object",
+    bool: "true or false",
+}
 
 
 async def read_json(request: web.Request) -> Any:

@@ -124,6 +124,30 @@ async def test_a_ruling_on_what_one_voted_is_written(store: Store, triage: Triag
     assert (await say(store, triage, "maria", "bug")).event == ruling.event
 
 
+async def test_the_newest_changes_are_told_with_what_was_before_them(store: Store, triage: Triage) -> None:
+    old = await say(store, triage, "maria", "bug", "train old")
+    since = (await say(store, triage, "maria", "bug", "train kept")).event.id
+    await say(store, triage, "jonas", "question", "train new")
+    await say(store, triage, "maria", "question", "train old")
+    gone = await say(store, triage, "maria", "bug", "train gone")
+    await store.examples.retract(GUILD, gone.event.id, "maria", 6.0)
+    changes = await store.examples.newest_changes(GUILD, triage.id, since, 9)
+    assert [(change.text, change.label, change.before) for change in changes] == [
+        ("train gone", None, 0),
+        ("train old", "question", old.event.id),
+        ("train new", "question", 0),
+    ]
+    assert [change.split for change in changes] == [
+        Split.GOLDEN if falls_golden(text_hash(change.text)) else Split.TRAIN for change in changes
+    ]
+    assert await store.examples.newest_changes(GUILD, triage.id, since, 2) == changes[:2]
+    assert await store.examples.newest_changes("another", triage.id, since, 9) == []
+    newest = await store.examples.newest_event(GUILD, triage.id)
+    assert await store.examples.newest_changes(GUILD, triage.id, newest, 9) == []
+    assert await store.examples.changed_since(GUILD, triage.id, since) == 2
+    assert await store.examples.changed_since(GUILD, triage.id, since, since + 1) == 1
+
+
 async def test_an_archived_label_is_nobodys_current_label(store: Store, triage: Triage) -> None:
     await say(store, triage, "maria", "bug")
     await store.db.write(lambda tables: tables.execute("UPDATE labels SET archived = 1 WHERE name = 'bug'").rowcount)

@@ -47,7 +47,7 @@ REFUSED: dict[str, Call] = {
     "classifiers.get": lambda s, t, e: s.classifiers.get(STRANGER, "triage"),
     "classifiers.by_id": lambda s, t, e: s.classifiers.by_id(STRANGER, t.id),
     "classifiers.save_settings": lambda s, t, e: s.classifiers.save_settings(
-        STRANGER, t.id, ClassifierSettings(abstain_below=1.0)
+        STRANGER, t.id, ClassifierSettings(precision=0.9)
     ),
     "classifiers.add_label": lambda s, t, e: s.classifiers.add_label(STRANGER, t.id, "mine"),
     "classifiers.set_channel_default": lambda s, t, e: s.classifiers.set_channel_default(STRANGER, "10", t.id),

@@ -26,6 +26,7 @@ def make_prediction(triage: Triage, id: str = "p1", text: str | None = "It crash
         text=text,
         taught=LabelledText(7, "It crashes", "bug", Split.GOLDEN, Source.COMMAND) if text else None,
         cut=text is not None,
+        outside=text is None,
     )
 
 
@@ -53,3 +54,15 @@ async def test_the_latest_feedback_of_a_person_counts(store: Store, triage: Tria
     await store.predictions.record_feedback(GUILD, "p1", "ada", False, label.event.id, 2.0)
     await store.predictions.record_feedback(GUILD, "p1", "jonas", True, None, 3.0)
     assert await store.predictions.feedback_counts(GUILD, triage.id) == (1, 1)
+
+
+async def test_the_classifier_that_was_asked_last_comes_first(store: Store, triage: Triage) -> None:
+    never = await store.classifiers.create(GUILD, "never", "maria", "base", 1.0)
+    other = await store.classifiers.create("another guild", "other", "maria", "base", 1.0)
+    await store.predictions.add(make_prediction(triage), 3, 7)
+    asked = dataclasses.replace(
+        make_prediction(triage), id="p2", guild="another guild", classifier_id=other.id, created_at=41.0
+    )
+    await store.predictions.add(asked, 0, 0)
+    assert [each.id for each in await store.classifiers.last_asked(9)] == [other.id, triage.id, never.id]
+    assert [each.id for each in await store.classifiers.last_asked(1)] == [other.id]

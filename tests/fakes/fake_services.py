@@ -1,8 +1,8 @@
 """The services in memory: same methods, same refusals, no storage, no model, no trainer.
 
 It keeps what the chat can see of the real ones: roles are checked, guilds are apart, the same vote twice is one event,
-an unknown label is refused. Its "model" says whatever label's name the text contains, and is unsure otherwise. A test
-moves trainings along itself (`training.move`).
+an unknown label is refused. Its "model" says whatever label's name the text contains, and is unsure otherwise; a text
+that says "elsewhere" looks like nothing it was taught. A test moves trainings along itself (`training.move`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import numpy as np
+
+from bot.inference.thresholds import sureness
 from bot.services.classifiers import Stats
 from bot.services.labeling import LabelReceipt, UndoReceipt
 from bot.services.people import Actor, Role
+from bot.services.sureness import SurenessService
 from bot.services.system import Services
 from bot.services.training import NotYet, Requested
 from bot.services.updates import JobUpdate, Updates
@@ -22,6 +26,7 @@ from storage.errors import Conflict, InvalidInput, NotFound
 from storage.records import (
     MAX_TEXT,
     Classifier,
+    ClassifierSettings,
     JobState,
     Label,
     LabelCount,
@@ -34,11 +39,14 @@ from storage.records import (
     Schedule,
     Source,
     Split,
+    Sureness,
     TrainingJob,
     VersionState,
     normalise,
     version_name,
 )
+from trainer.model.calibration import Reliability
+from trainer.model.head import Head
 
 
 @dataclass
@@ -66,6 +74,8 @@ class Memory:
     versions: list[ModelVersion] = field(default_factory=list)
     promotions: list[Promotion] = field(default_factory=list)
     schedules: dict[int, Schedule] = field(default_factory=dict)
+    checked: int = 20
+    """Answers that were checked: the surest three quarters are right."""
     failing: Exception | None = None
     """Raised by every service call while it is set."""
     asked_with: list[Actor] = field(default_factory=list)
@@ -266,6 +276,7 @@ class FakePrediction:
             asked_by=actor.id,
             created_at=time.time(),
             text=None if source is Source.MESSAGE else text,
+            outside="elsewhere" in text,
             taught=LabelledText(number, text, votes[-1].label, Split.TRAIN, source) if votes else None,
         )
         memory.predictions[prediction.id] = prediction
@@ -420,6 +431,35 @@ class FakePromotion:
         return await self.promote(actor, classifier, before[-1] if number is None else number)
 
 
+class FakeSureness(SurenessService):
+    """The real one over a head that only knows how sure it was."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__(cast(Any, self), cast(Any, None), cast(Any, None))
+        self._memory = memory
+
+    @property
+    def classifiers(self) -> FakeSureness:
+        """The store that settings are saved in."""
+        return self
+
+    async def save_settings(self, guild: str, classifier_id: int, settings: ClassifierSettings) -> None:
+        known = self._memory.classifiers
+        known[classifier_id - 1] = replace(known[classifier_id - 1], settings=settings)
+
+    async def of(self, classifier: Classifier) -> Sureness:
+        self._memory.check()
+        found = self.known(classifier)
+        assert found is not None
+        return found
+
+    def known(self, classifier: Classifier) -> Sureness | None:
+        confidences = np.linspace(1, 0, self._memory.checked, dtype=np.float32)
+        checked = Reliability(confidences, confidences >= 0.25)
+        nothing = np.zeros((1, 1), np.float32)
+        return sureness(Head(("bug",), nothing, nothing[0], 1.0, 0.4, None, checked), classifier.settings.precision)
+
+
 class FakeStatus:
     async def status(self) -> dict[str, Any]:
         return {"version": "0.1.0", "uptime_seconds": 12.0, "trainer": {"reachable": True, "device": "cpu"}}
@@ -438,6 +478,7 @@ class FakeServices:
         self.training = FakeTraining(self.memory)
         self.promotion = FakePromotion(self.memory)
         self.status = FakeStatus()
+        self.sureness = FakeSureness(self.memory)
 
     @property
     def services(self) -> Services:

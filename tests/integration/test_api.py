@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -108,6 +109,24 @@ async def make(site: Site, guild: str = PLAYGROUND, name: str = "triage") -> Cla
 # Asking
 
 
+async def test_a_question_is_given_up_when_its_asker_hangs_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    await make(site)
+    asked, given_up = asyncio.Event(), asyncio.Event()
+
+    async def ask(*_: Any) -> Any:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.set()
+
+    monkeypatch.setattr(site.fakes.prediction, "ask", ask)
+    asking = asyncio.create_task(site.post(PREDICT, {"text": "is anybody there"}))
+    await asyncio.wait_for(asked.wait(), 5)
+    asking.cancel()
+    await asyncio.wait_for(given_up.wait(), 5)
+
+
 async def test_a_text_is_answered_with_every_label_and_the_version(site: Site) -> None:
     await make(site)
     status, answer = await site.post(PREDICT, {"text": "a bug"})
@@ -117,6 +136,7 @@ async def test_a_text_is_answered_with_every_label_and_the_version(site: Site) -
         "confidence": 0.9,
         "labels": [{"label": "bug", "confidence": 0.9}, {"label": "billing", "confidence": 0.1}],
         "abstained": False,
+        "outside": False,
         "cut": False,
         "version": "v0",
         "milliseconds": 1.2,
@@ -162,6 +182,35 @@ async def test_what_a_classifier_is_based_on_must_be_told_and_be_of_the_same_gui
     )
     assert (await site.refusal(path, json={"on": 3}))[0] == 400
     assert await site.refusal(path, json={"on": "secret@v1"}) == (404, "There is no classifier `secret` here.")
+
+
+async def test_how_many_answers_should_be_right_is_chosen_told_and_taken_back(site: Site) -> None:
+    await make(site)
+    path = "/api/v1/classifiers/triage/precision"
+    own = {"classifier": "triage", "precision": None, "threshold": 0.4, "promised": False, "checked": 20}
+    assert await site.get(path) == own | {"answered": 0.6, "right": 1.0}
+    site.fakes.memory.checked = 200
+    status, told = await site.post(path, {"precision": 0.95})
+    assert (status, told["precision"], told["promised"], told["checked"]) == (200, 0.95, True, 200)
+    assert 0.2 < told["threshold"] < 0.25
+    assert told["right"] >= 0.95
+    assert await site.get(path) == told
+    assert [one["precision"] for one in await site.get("/api/v1/classifiers")] == [0.95]
+    status, back, _ = await site.call("DELETE", path)
+    assert (status, back["precision"], back["threshold"]) == (200, None, 0.4)
+    assert [one["precision"] for one in await site.get("/api/v1/classifiers")] == [None]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [({}, "which share"), ({"precision": 95}, "a decimal number, not a whole"), ({"precision": 1.5}, "50 and 99 %")],
+)
+async def test_a_share_that_is_none_is_refused_and_nothing_changes(site: Site, body: Any, words: str) -> None:
+    await make(site)
+    status, sentence = await site.refusal("/api/v1/classifiers/triage/precision", json=body)
+    assert status == 400
+    assert words in sentence
+    assert site.fakes.memory.classifiers[0].settings.precision is None
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,20 @@ async def test_an_unsure_answer_is_taught_with_one_click(stage: Stage) -> None:
     assert "Taught: `question` (#1)." in taught.text
 
 
+async def test_a_text_like_nothing_taught_is_said_to_be_and_taught_with_one_click(stage: Stage) -> None:
+    reply = await stage.jonas.command("ask", text="a bug elsewhere")
+    assert "This looks like nothing I was taught. The nearest label: `bug` 90 %" in reply.text
+    assert reply.buttons == ["bug", "question", "Neither", "Share"]
+    picker = await stage.jonas.click(reply, "Neither")
+    options = picker.components[0]["components"][0]["options"]
+    assert [option["value"] for option in options] == ["bug", "question", "idea"]
+    taught = await stage.jonas.select(picker, "idea")
+    assert "Taught: `idea` (#1)." in taught.text
+    again = await stage.jonas.command("ask", text="a bug elsewhere")
+    assert "Taught: `idea` (#1)" in again.text
+    assert "nothing I was taught" not in again.text
+
+
 async def test_with_60_labels_the_choice_has_pages_and_takes_a_typed_name(stage: Stage) -> None:
     await stage.classifier("wide", " ".join(f"label-{number}" for number in range(60)))
     reply = await stage.maria.command("ask", text="hello", classifier="wide")
@@ -202,3 +216,18 @@ async def test_leads_base_one_classifier_on_another(stage: Stage) -> None:
     assert "based on" not in (await stage.jonas.command("classifier list")).text
     again = await stage.maria.command("classifier base", name="mood", on="triage@v2")
     assert "`mood` is based on `triage` v2 now" in again.text
+
+
+async def test_leads_choose_how_many_answers_should_be_right(stage: Stage) -> None:
+    seen = await stage.jonas.command("classifier sure", name="triage")
+    assert "`triage`: The threshold is the model's own." in seen.text
+    assert "lead" in (await stage.jonas.command("classifier sure", name="triage", right="95")).text
+    assert stage.fake.memory.classifiers[0].settings.precision is None
+    early = await stage.maria.command("classifier sure", name="triage", right="95")
+    assert "With 20 checked answers 95 % cannot be promised yet; until then the model's own threshold" in early.text
+    stage.fake.memory.checked = 200
+    assert "95 % of its answers should be right." in (await stage.jonas.command("classifier sure", name="triage")).text
+    assert "95 % of its answers should be right." in (await stage.jonas.command("stats")).text
+    back = await stage.maria.command("classifier sure", name="triage", right="none")
+    assert "The threshold is the model's own." in back.text
+    assert "95" in (await stage.maria.command("classifier sure", name="triage", right="many")).text

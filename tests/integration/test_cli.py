@@ -116,16 +116,19 @@ def test_a_prediction_is_json_for_programs_one_line_per_text(terminal: Terminal)
     code, out, _ = terminal.run("predict", "--classifier", "triage", "--json", "a bug", "billing")
     answers = [json.loads(line) for line in out.splitlines()]
     assert (code, [answer["label"] for answer in answers]) == (0, ["bug", "billing"])
-    assert set(answers[0]) == {"label", "confidence", "labels", "abstained", "cut", "version", "milliseconds"}
+    assert set(answers[0]) == {
+        *("label", "confidence", "labels", "abstained", "outside", "cut", "version", "milliseconds")
+    }
 
 
 def test_a_prediction_is_a_table_for_people_and_says_when_it_is_not_sure(terminal: Terminal) -> None:
     file = terminal.write("texts.csv", "text,label\na bug,bug\na bill,billing\nhow,how to\n")
     terminal.run("labels", "import", file, "--classifier", "triage")
-    code, out, _ = terminal.run("predict", "a bug", "[bold]what[/bold]\x1b[31m")
+    code, out, _ = terminal.run("predict", "a bug", "[bold]what[/bold]\x1b[31m", "a bug elsewhere")
     assert code == 0
     assert "90%" in out
     assert "not sure: " in out
+    assert "nothing it was taught; nearest: bug" in out
     assert "[bold]what[/bold]" in out
     assert "\x1b" not in out
 
@@ -167,6 +170,25 @@ def test_a_classifier_is_based_on_another_and_the_list_says_so(terminal: Termina
     assert "triage v3" in terminal.run("classifiers", "list")[1].splitlines()[-1]
     assert "the pretrained model" in terminal.run("classifiers", "base", "mood", "--on", "none")[1]
     assert "There is no classifier `nobody` here." in terminal.refusal("classifiers", "base", "mood", "--on", "nobody")
+
+
+def test_how_sure_a_classifier_has_to_be_is_chosen_and_told(terminal: Terminal) -> None:
+    terminal.teach()
+    own = "It answers from confidence 0.40 on: of 20 checked answers, 60 % reach that, and 100 % of these are right."
+    assert terminal.run("classifiers", "sure", "triage") == (
+        0,
+        f"triage: The threshold is the model's own. {own}\n",
+        "",
+    )
+    told = terminal.run("classifiers", "sure", "triage", "--right", "95 %")[1]
+    assert told.startswith("triage: With 20 checked answers 95 % cannot be promised yet; until then the model's own")
+    terminal.fakes.memory.checked = 200
+    told = terminal.run("classifiers", "sure", "triage")[1]
+    assert told.startswith("triage: 95 % of its answers should be right. It answers from confidence 0.2")
+    assert terminal.json("classifiers", "sure", "triage")["promised"] is True
+    assert terminal.json("classifiers", "sure", "triage", "--right", "none")["precision"] is None
+    assert "like 95, or none" in terminal.refusal("classifiers", "sure", "triage", "--right", "very")
+    assert "between 50 and 99 %" in terminal.refusal("classifiers", "sure", "triage", "--right", "100")
 
 
 @pytest.mark.parametrize(
@@ -327,6 +349,10 @@ def test_evaluation_measures_the_served_answers(terminal: Terminal) -> None:
     code, out, _ = terminal.run("evaluate", "--file", file)
     assert code == 0
     assert "accuracy 50.0%" in out
+    strange = terminal.write("strange.csv", "text,label\na bug elsewhere,bug\nelsewhere,bug\nhm,bug\n")
+    terminal.run("labels", "import", terminal.write("more.csv", "text,label\nx,how to\n"), "--classifier", "triage")
+    result = terminal.json("evaluate", "--file", strange)
+    assert (result["abstained"], result["outside"]) == (1, 2)
 
 
 def test_scores_follow_the_definition_of_scikit_learn() -> None:

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -224,3 +225,19 @@ async def test_loading_is_nicer_than_answering(make: Make) -> None:
     )
     assert seen == [min(19, before + NICENESS)]
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not tell what a process takes")
+def test_what_was_freed_is_handed_back_before_memory_is_told() -> None:
+    program = (
+        "from bot.inference.memory import available_memory\n"
+        "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        "blocks = [bytes(100_000) for _ in range(2000)]\n"  # 200 MB, too small each to be handed back by themselves
+        "last = blocks.pop()\n"
+        "del blocks\n"
+        "before = resident()\n"
+        "available_memory()\n"
+        "print(before - resident())\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert int(result.stdout) > 100_000_000

@@ -22,7 +22,7 @@ from bot.chat.answer_cards import (
     undo_card,
     version_words,
 )
-from bot.chat.cards import Button, Card, Choice, Menu, fitted
+from bot.chat.cards import Button, Card, Choice, Menu, Tone, fitted
 from bot.chat.cogs.labels import created_words, split_names
 from bot.chat.cogs.models import version_number
 from bot.chat.cogs.training import crontab
@@ -210,6 +210,21 @@ class TestAnswers:
         card = answer_card(prediction(scores=scores(("A", 0.44), ("B", 0.41), ("C", 0.15)), abstained=True))
         assert "not sure: `A` 0.44 / `B` 0.41" in card.body
         assert [button.label for button in card.rows[0]] == ["A", "B", "Neither", "Share"]  # type: ignore[union-attr]
+
+    def test_a_text_like_nothing_taught_is_only_a_guess_unless_a_person_taught_it(self) -> None:
+        strange = prediction(outside=True)
+        card = answer_card(strange)
+        assert card.body == "> It crashes\n\nThis looks like nothing I was taught. The nearest label: `bug` 91 %"
+        assert card.tone is Tone.CAREFUL
+        assert [button.label for button in card.rows[0]] == ["bug", "question", "Neither", "Share"]  # type: ignore[union-attr]
+        both = answer_card(replace(strange, abstained=True))
+        assert both == card
+        known = answer_card(
+            replace(strange, taught=LabelledText(481, "It crashes", "idea", Split.TRAIN, Source.COMMAND))
+        )
+        assert "nothing I was taught" not in known.body
+        assert known.tone is Tone.GOOD
+        assert [button.label for button in known.rows[0]] == ["Right", "Wrong", "Share"]  # type: ignore[union-attr]
 
     def test_a_text_that_was_cut_is_said_to_be(self) -> None:
         assert "only its beginning counted" in answer_card(prediction(cut=True)).body

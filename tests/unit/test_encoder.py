@@ -53,6 +53,7 @@ def test_a_long_text_is_cut_and_says_so(base: Path) -> None:
     encoder = Encoder.load(base)
     assert encoder.max_tokens == 64
     assert encoder.read("bug " * 63).cut
+    assert encoder.read("bug").vector.flags.owndata  # a view would keep the session's memory
     assert not encoder.read("bug " * 62).cut
     assert np.array_equal(encoder.encode("bug " * 62 + "refund refund"), encoder.encode("bug " * 62))
 

@@ -7,27 +7,32 @@ import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
 
 from bot.inference import workers
 from bot.inference.engine import Answer, Engine, Served
+from bot.inference.vectors import Vectors
 from storage.errors import ArtifactError, Busy, NotFound
 from tests.fakes.fake_encoder import FakeEncoder, Gate, until
 from trainer.model.encoder import Encoder
 from trainer.model.head import Head
 
+if TYPE_CHECKING:
+    from storage.examples import Examples
+
 BUG, PRAISE, OTHER = "bug", "praise", "other"
 
 
-def head(*biases: float, abstain_below: float = 0.0) -> Head:
+def head(*biases: float) -> Head:
     labels = (BUG, PRAISE, OTHER)[: len(biases)]
-    return Head(labels, np.zeros((len(biases), 4), np.float32), np.array(biases, np.float32), 1.0, abstain_below)
+    return Head(labels, np.zeros((len(biases), 4), np.float32), np.array(biases, np.float32), 1.0, 0.0)
 
 
-def served(encoder: Encoder, number: int = 1, revision: int = 0, *biases: float, abstain_below: float = 0.0) -> Served:
-    return Served(7, number, revision, encoder, head(*(biases or (1.0, 0.0)), abstain_below=abstain_below))
+def served(encoder: Encoder, number: int = 1, revision: int = 0, *biases: float) -> Served:
+    return Served(7, number, revision, encoder, head(*(biases or (1.0, 0.0))))
 
 
 @asynccontextmanager
@@ -60,13 +65,6 @@ async def test_equal_confidences_keep_the_order_of_the_labels() -> None:
         engine.serve(served(FakeEncoder(), 1, 0, 1.0, 1.0, 1.0))
         answer = await engine.answer(7, "hm")
     assert [score.label for score in answer.scores] == [BUG, PRAISE, OTHER]
-
-
-async def test_it_is_not_sure_below_the_heads_threshold_unless_the_classifier_has_its_own() -> None:
-    async with Engine() as engine:
-        engine.serve(served(FakeEncoder(), 1, 0, 1.0, 0.0, abstain_below=0.9))
-        assert (await engine.answer(7, "hm")).abstained
-        assert not (await engine.answer(7, "hm", abstain_below=0.5)).abstained
 
 
 async def test_a_long_text_is_answered_and_said_to_be_cut() -> None:
@@ -177,6 +175,48 @@ async def test_bulk_work_goes_on_while_queries_keep_waiting() -> None:
         await asyncio.gather(bulk, *queries)
     places = [index for index, text in enumerate(encoder.texts) if text.startswith("bulk")]
     assert places == [32, 65]
+
+
+async def test_guilds_take_turns_in_both_lanes() -> None:
+    gate = Gate({"held"})
+    encoder = FakeEncoder(during=gate)
+    async with held_engine(gate, encoder) as engine:
+        loud = [asyncio.create_task(engine.answer(7, f"loud {index}", guild="loud")) for index in range(9)]
+        bulk = [asyncio.create_task(engine.encode(encoder, [f"import {index}" for index in range(9)], guild="loud"))]
+        await until(lambda: engine.waiting == 9)
+        loud.append(asyncio.create_task(engine.answer(7, "quiet", guild="quiet")))
+        bulk.append(asyncio.create_task(engine.encode(encoder, ["label"], guild="quiet")))
+        await until(lambda: engine.waiting == 10)
+        gate.open()
+        await asyncio.gather(*loud, *bulk)
+    assert (encoder.texts[1:3], encoder.texts[11:13]) == (["loud 0", "quiet"], ["import 0", "label"])
+
+
+async def test_stored_texts_are_encoded_in_the_turns_of_their_guild() -> None:
+    class NothingCached:
+        async def vectors(self, *_: object) -> dict[bytes, bytes]:
+            return {}
+
+        async def save_vectors(self, *_: object) -> None: ...
+
+    gate = Gate({"held"})
+    encoder = FakeEncoder(during=gate)
+    async with held_engine(gate, encoder) as engine:
+        vectors = Vectors(cast("Examples", NothingCached()), engine)
+        loud = asyncio.create_task(engine.encode(encoder, [f"import {index}" for index in range(9)]))
+        await asyncio.sleep(0)
+        quiet = asyncio.create_task(vectors.of("quiet", encoder, ["label"]))
+        await until(lambda: len(engine._workers._waiting._lanes.bulk) == 10)
+        gate.open()
+        await asyncio.gather(loud, quiet)
+    assert encoder.texts[1:3] == ["import 0", "label"]
+
+
+async def test_a_query_may_have_a_shorter_deadline() -> None:
+    gate = Gate({"held"})
+    async with held_engine(gate, FakeEncoder(during=gate)) as engine:
+        with pytest.raises(Busy, match=r"within 0\.02 seconds"):
+            await engine.answer(7, "suggestion", deadline=0.02)
 
 
 async def test_bulk_vectors_come_in_the_order_of_the_texts() -> None:

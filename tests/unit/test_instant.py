@@ -16,8 +16,9 @@ from bot.inference.instant import InstantMemory
 from storage.classifiers import Classifiers
 from storage.database import Database
 from storage.errors import Busy, NotFound, StorageError
-from storage.examples import Examples
-from storage.records import Classifier, Label, LabelledText, ModelVersion, Source, Split
+from storage.events import falls_golden
+from storage.examples import ChangedText, Examples
+from storage.records import Classifier, Label, LabelledText, ModelVersion, Source, Split, text_hash
 from tests.fakes.fake_encoder import FakeEncoder, Gate, until
 from trainer.model.head import Head
 
@@ -26,13 +27,25 @@ LABELS = ("bug", "praise")
 
 
 class WatchedExamples(Examples):
-    """Counts the readings of the rows, and can hold or fail them."""
+    """Counts the readings of the rows, and can hold or fail them, those of corrections likewise."""
 
     def __init__(self, db: Database) -> None:
         super().__init__(db)
         self.readings = 0
         self.hold: asyncio.Event | None = None
         self.failures: list[Exception] = []
+        self.changes_read = 0
+        self.hold_changes: asyncio.Event | None = None
+        self.uncorrectable = False
+
+    async def newest_changes(self, guild: str, classifier_id: int, since: int, limit: int) -> list[ChangedText]:
+        changes = await super().newest_changes(guild, classifier_id, since, limit)
+        self.changes_read += 1
+        if self.hold_changes is not None:
+            await self.hold_changes.wait()
+        if self.uncorrectable:
+            raise StorageError("no changes today")
+        return changes
 
     async def current(self, guild: str, classifier_id: int) -> list[LabelledText]:
         self.readings += 1
@@ -76,12 +89,29 @@ class Team:
         self.engine.serve(served)
         return served
 
-    def swap(self, served: Served) -> None:
-        self.engine.serve(served)
-        self.memory.touch(served.classifier_id)
+    async def undo(self) -> None:
+        event = await self.examples.last_event(GUILD, "u1")
+        assert event is not None
+        await self.examples.retract(GUILD, event.id, "u1", 2.0)
+
+    async def remove(self, label: str) -> None:
+        await self.db.write(
+            lambda tables: tables.conn.execute("UPDATE labels SET archived = 1 WHERE name = ?", (label,))
+        )
+        del self.labels[label]
 
     async def settle(self) -> None:
         await asyncio.wait_for(self.memory.settle(self.classifier.id), 20)
+
+    async def refitted(self) -> None:
+        """Returns after a refit that had not begun yet; fails as it does."""
+        await asyncio.wait_for(asyncio.shield(self.memory._ask(self.classifier.id)), 20)
+
+    @property
+    def current(self) -> Served:
+        served = self.engine.current(self.classifier.id)
+        assert served is not None
+        return served
 
     async def ask(self, text: str) -> tuple[str, str]:
         answer = await self.engine.answer(self.classifier.id, text)
@@ -108,6 +138,15 @@ class Team:
 async def team(tmp_path: Path) -> AsyncIterator[Team]:
     async with Database(tmp_path / "pupil.db") as db, Engine(threads=1) as engine:
         team = Team(db, engine)
+        async with team.memory:
+            yield team
+
+
+@pytest.fixture
+async def slow(tmp_path: Path) -> AsyncIterator[Team]:
+    """No refit comes by itself."""
+    async with Database(tmp_path / "pupil.db") as db, Engine(threads=1) as engine:
+        team = Team(db, engine, debounce=3600.0)
         async with team.memory:
             yield team
 
@@ -227,7 +266,7 @@ async def test_many_touches_are_few_refits(team: Team) -> None:
         team.memory.touch(team.classifier.id)
     assert team.examples.readings == 1
     team.examples.hold.set()
-    await team.settle()
+    await team.refitted()
     assert team.examples.readings == 2
     assert (await team.ask("text 1"))[1] == "v0+30"
 
@@ -269,19 +308,177 @@ async def test_a_refit_of_a_version_that_was_swapped_out_is_dropped_and_done_for
     await team.teach("zebra", "bug")
     team.memory.touch(team.classifier.id)
     await until(lambda: team.examples.readings == 1)
-    team.swap(next_version)
+    await team.memory.go_live(next_version)
     team.examples.hold.set()
     await team.settle()
     assert await team.ask("zebra") == ("bug", "v1+1")
 
 
-async def test_a_label_that_comes_between_refit_and_swap_is_caught_up(team: Team) -> None:
+async def test_a_label_that_comes_between_refit_and_swap_takes_part_when_the_version_goes_live(team: Team) -> None:
     await team.begin(*LABELS)
     prepared = await team.memory.refit(team.classifier, team.version(1), team.encoder, team.head("praise"))
     await team.teach("zebra", "bug")
-    team.swap(prepared)
-    await until(lambda: team.engine.current(team.classifier.id).revision == 1)  # type: ignore[union-attr]
+    team.examples.hold = asyncio.Event()  # no refit helps
+    await team.memory.go_live(prepared)
     assert await team.ask("zebra") == ("bug", "v1+1")
+
+
+async def test_a_version_goes_live_also_where_newer_labels_cannot_be_read_and_a_refit_follows(team: Team) -> None:
+    await team.begin(*LABELS)
+    prepared = await team.memory.refit(team.classifier, team.version(1), team.encoder, team.head("praise"))
+    await team.teach("zebra", "bug")
+    team.examples.uncorrectable = True
+    await team.memory.go_live(prepared)
+    assert team.current is prepared
+    team.examples.uncorrectable = False
+    await until(lambda: team.current.version == "v1+1")
+
+
+async def test_an_answer_follows_its_label_long_before_the_refit(slow: Team) -> None:
+    await slow.begin(*LABELS)
+    fitted = await slow.serve()
+    for count, (text, label) in enumerate([("zebra umbrella", "bug"), ("zebra lemon", "praise")], start=1):
+        await slow.teach(text, label)
+        slow.memory.touch(slow.classifier.id)
+        await until(lambda count=count: slow.current.revision == count)  # type: ignore[misc]
+        assert (await slow.confidences(text))[label] > 0.7
+    assert (await slow.ask("zebra umbrella")) == ("bug", "v0+2")
+    assert fitted.revision == 0
+    assert slow.examples.readings == 1
+
+
+async def test_a_correction_says_what_a_refit_would_say_whatever_happens_to_the_labels(slow: Team) -> None:
+    await slow.begin(*LABELS)
+    await slow.teach("old text", "bug")
+    fitted = await slow.serve()
+    await slow.examples.add_label(GUILD, slow.classifier.id, "x", slow.labels["bug"].id, "u2", Source.COMMAND, 1.0)
+
+    async def check(text: str, label: str) -> None:
+        await slow.settle()
+        would_be = await slow.memory.refit(slow.classifier, None, slow.encoder, None)
+        assert await slow.ask(text) == (label, would_be.version)
+        assert slow.current.head.labels == would_be.head.labels
+        assert slow.current.newest_event == would_be.newest_event
+
+    await slow.teach("zebra", "bug")
+    await check("zebra", "bug")
+    await slow.teach("zebra", "praise")
+    await check("zebra", "praise")
+    await slow.undo()
+    await check("zebra", "bug")
+    await slow.teach("old text", "praise")
+    await check("old text", "praise")
+    await slow.add("refund")
+    await slow.teach("lemon tree", "refund")
+    await check("lemon tree", "refund")
+    await slow.remove("praise")
+    await slow.teach("lemon zebra", "refund")
+    slow.memory.touch(slow.classifier.id)
+    await until(lambda: slow.current.head.labels == ("bug", "refund"))
+    assert fitted.head.labels == LABELS
+
+
+async def test_what_was_undone_was_never_there(slow: Team) -> None:
+    await slow.begin(*LABELS)
+    await slow.teach("old text", "bug")
+    fitted = await slow.serve()
+    await slow.teach("zebra", "praise")
+    await slow.settle()
+    assert not np.array_equal(slow.current.head.weight, fitted.head.weight)
+    await slow.undo()
+    await slow.settle()
+    assert np.array_equal(slow.current.head.weight, fitted.head.weight)
+    assert slow.current.version == fitted.version
+
+
+async def test_a_label_of_the_fit_that_is_undone_waits_for_the_refit(team: Team) -> None:
+    await team.begin(*LABELS)
+    before = await team.serve()
+    await team.teach("zebra", "bug")
+    await team.refitted()
+    await team.undo()
+    await team.settle()
+    assert np.array_equal(team.current.head.weight, before.head.weight)
+
+
+async def test_more_labels_than_a_correction_holds_wait_for_the_refit(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instant, "MOST_NEWER", 3)
+    await team.begin(*LABELS)
+    await team.serve()
+    for index in range(6):
+        await team.teach(f"text {index}", "bug")
+    readings = team.examples.readings
+    await team.settle()
+    assert team.examples.readings > readings
+    assert team.current.version == "v0+6"
+
+
+async def test_golden_texts_take_no_part_in_a_correction(slow: Team) -> None:
+    await slow.begin(*LABELS)
+    fitted = await slow.serve()
+    texts = (f"text number {index}" for index in range(1000))
+    golden = next(text for text in texts if falls_golden(text_hash(text)))
+    assert await slow.teach(golden, "bug") is Split.GOLDEN
+    await slow.settle()
+    assert golden not in slow.encoder.texts
+    assert np.array_equal(slow.current.head.weight, fitted.head.weight)
+    assert slow.current.newest_event == await slow.examples.newest_event(GUILD, slow.classifier.id)
+
+
+async def test_a_refit_that_began_before_a_label_does_not_hide_it(team: Team) -> None:
+    await team.begin(*LABELS)
+    await team.serve()
+    team.examples.hold = first = asyncio.Event()
+    await team.teach("zebra", "bug")
+    team.memory.touch(team.classifier.id)
+    await until(lambda: team.examples.readings == 2)
+    await team.teach("zebra umbrella", "praise")
+    team.memory.touch(team.classifier.id)
+    await until(lambda: team.current.revision == 2)
+    corrected = team.current
+    team.examples.hold = asyncio.Event()  # for the refit after this one
+    first.set()
+    await until(lambda: team.current is not corrected)
+    assert await team.ask("zebra umbrella") == ("praise", "v0+2")
+    team.examples.hold.set()
+    await until(lambda: type(team.current) is Served)
+    assert await team.ask("zebra umbrella") == ("praise", "v0+2")
+
+
+async def test_a_landing_refit_and_a_label_take_turns(team: Team) -> None:
+    await team.begin(*LABELS)
+    await team.serve()
+    team.examples.hold = first = asyncio.Event()
+    refit = asyncio.create_task(team.refitted())
+    await until(lambda: team.examples.readings == 2)
+    await team.teach("zebra", "bug")
+    team.examples.hold_changes = landing = asyncio.Event()
+    team.examples.hold = asyncio.Event()  # for the refit after this one
+    first.set()
+    await until(lambda: team.examples.changes_read == 1)  # the refit has looked for what is newer
+    team.examples.hold_changes = None
+    await team.teach("zebra umbrella", "praise")
+    settled = asyncio.create_task(team.settle())
+    await asyncio.wait({settled}, timeout=0.05)  # where it need not wait for the landing, it is done by then
+    landing.set()
+    await refit
+    await settled
+    assert await team.ask("zebra umbrella") == ("praise", "v0+2")
+
+
+async def test_a_failed_correction_is_told_and_the_refit_still_comes(
+    team: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    await team.begin(*LABELS)
+    await team.serve()
+    team.examples.uncorrectable = True
+    await team.teach("zebra", "bug")
+    await team.settle()
+    assert "instant.uncorrected" in caplog.messages
+    assert await team.ask("zebra") == ("bug", "v0+1")
+    assert type(team.current) is Served
 
 
 async def test_a_failed_refit_is_told_leaves_the_head_and_is_retried_at_the_next_touch(
@@ -289,14 +486,15 @@ async def test_a_failed_refit_is_told_leaves_the_head_and_is_retried_at_the_next
 ) -> None:
     await team.begin(*LABELS)
     before = await team.serve()
+    team.examples.uncorrectable = True
     await team.teach("zebra", "bug")
     team.examples.failures = [StorageError("the disk is gone")]
     with pytest.raises(StorageError, match="disk is gone"):
         await team.settle()
-    assert team.engine.current(team.classifier.id) is before
+    assert team.current is before
     assert "instant.failed" in caplog.messages
     team.memory.touch(team.classifier.id)
-    await team.settle()
+    await team.refitted()
     assert (await team.ask("zebra"))[1] == "v0+1"
 
 
@@ -358,15 +556,19 @@ async def test_closing_gives_up_a_refit_and_says_so_to_who_waits(team: Team) -> 
     await team.begin(*LABELS)
     await team.serve()
     team.examples.hold = asyncio.Event()
-    await team.teach("zebra", "bug")
-    waiting = asyncio.create_task(team.settle())
+    waiting = asyncio.create_task(team.refitted())
     await until(lambda: team.examples.readings == 2)
+    await team.teach("zebra", "bug")
+    team.examples.hold_changes = asyncio.Event()
+    team.memory.touch(team.classifier.id)
+    await until(lambda: team.examples.changes_read == 1)
     await team.memory.__aexit__(None, None, None)
     with pytest.raises(Busy, match="next start"):
         await waiting
     team.memory.touch(team.classifier.id)
     with pytest.raises(Busy, match="next start"):
-        await team.settle()
+        await team.refitted()
+    assert team.current.version == "v0"
 
 
 async def test_vectors_of_one_guild_are_not_seen_by_another(team: Team) -> None:

@@ -91,7 +91,8 @@ class Encoder:
         """The text's vector, which depends on this text alone, and whether the text was too long to be read whole."""
         tokens = self._tokenizer.encode(text)
         ids = np.asarray([tokens.ids], dtype=np.int64)
-        return Reading(self._session.run([OUTPUT], {"input_ids": ids})[0][0], bool(tokens.overflowing))
+        # A copy: a view would keep the whole session's memory for as long as somebody keeps the vector.
+        return Reading(self._session.run([OUTPUT], {"input_ids": ids})[0][0].copy(), bool(tokens.overflowing))
 
     def encode(self, text: str) -> NDArray[np.float32]:
         """The text's vector: float32 [dimensions], L2 norm 1."""

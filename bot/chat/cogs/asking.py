@@ -41,7 +41,8 @@ class Asking(PupilCog):
         await begin(interaction)
         actor = self.actor(interaction)
         chosen = await self.classifier(actor, classifier)
-        await show(interaction, answer_card(await self.services.prediction.ask(actor, chosen, text, Source.COMMAND)))
+        prediction = await self.services.prediction.ask(actor, chosen, text, Source.COMMAND)
+        await show(interaction, answer_card(prediction, note=self.services.prediction.warning(chosen)))
 
     async def predict(self, interaction: Interaction, message: discord.Message) -> None:
         """The message menu. Stores neither the text nor who wrote it."""
@@ -63,7 +64,7 @@ class Asking(PupilCog):
 
     @pressed(r"rival:(?P<prediction_id>\w+):(?P<place>\d)")
     async def rival(self, interaction: Interaction, prediction_id: str, place: str) -> None:
-        """One of the two labels that an unsure answer was between."""
+        """One of the two nearest labels, where the answer was only a guess."""
         await begin(interaction)
         actor = self.actor(interaction)
         prediction = await self.services.prediction.get(actor.guild, prediction_id)

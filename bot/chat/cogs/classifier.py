@@ -1,4 +1,4 @@
-"""/classifier create, base, use and list."""
+"""/classifier create, base, sure, use and list."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from bot.chat import choices
 from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.cogs.labels import MOST_AT_ONCE, split_names
-from bot.chat.overview_cards import based_words, classifiers_card, source_words
+from bot.chat.overview_cards import based_words, classifiers_card, source_words, sure_words
 from bot.chat.sending import begin, show
 from bot.chat.text import code, listed
+from bot.services.sureness import parse_precision
 from storage.errors import UserError
 
 
@@ -55,6 +56,22 @@ class ClassifierCommands(
         actor = self.actor(interaction)
         based = await self.services.classifiers.base_on(actor, await self.classifier(actor, name), on)
         await show(interaction, Card(based_words(based)))
+
+    @app_commands.command(description="How sure a classifier has to be before it answers; leads choose.")
+    @app_commands.describe(
+        name="Which classifier",
+        right="How many of 100 answers should be right: 95; none: the model's own threshold; left out: tells it",
+    )
+    @app_commands.autocomplete(name=choices.classifiers)
+    async def sure(self, interaction: Interaction, name: str, right: str | None = None) -> None:
+        await begin(interaction)
+        actor = self.actor(interaction)
+        chosen = await self.classifier(actor, name)
+        if right is None:
+            found = await self.services.sureness.of(chosen)
+        else:
+            found = await self.services.sureness.choose(actor, chosen, parse_precision(right))
+        await show(interaction, Card(sure_words(chosen.name, found)))
 
     @app_commands.command(description="Make a classifier the one meant in this channel (leads).")
     @app_commands.describe(name="Which classifier")

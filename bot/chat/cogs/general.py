@@ -23,7 +23,8 @@ class General(PupilCog):
         await begin(interaction)
         chosen = await self.classifier(self.actor(interaction), classifier)
         schedule = await self.services.training.get_schedule(chosen)
-        await show(interaction, stats_card(await self.services.classifiers.stats(chosen), schedule))
+        stats = await self.services.classifiers.stats(chosen)
+        await show(interaction, stats_card(stats, schedule, self.services.sureness.known(chosen)))
 
     @app_commands.command(description="Every command, and what teaching means.")
     async def help(self, interaction: Interaction) -> None:
