@@ -22,9 +22,9 @@ from trainer.model.scope import Scope, prototypes_of
 CONFIDENCE = 0.8
 """With which a newer row is answered. With 0.6 the other texts gain less, with 0.9 they lose more where they lose."""
 ROW_SLACK = 0.03
-"""Share by which a newer row may miss what it wants: it keeps two texts that are nearly the same but labelled
-differently from tearing at the weights. With 0.01 other texts lose more where they lose, with 0.06 rows miss 0.8 by
-0.04. It is a share of the row's own kernel: with a fixed slack a row close to an anchor did not reach its label."""
+"""Keeps two texts that are nearly the same but labelled differently from tearing at the weights. With 0.01 other texts
+lose more where they lose. It is a share of a row's own kernel: with a fixed slack a row close to an anchor, say one
+whose label is changed, did not reach its label."""
 ANCHOR_SLACK = 0.1
 """Squared logits of change at an anchor that count as much as a change of 1 in a weight. Without anchors a correction
 spreads over everything: up to 2.4 points lost."""
@@ -53,7 +53,7 @@ def correct(
     if not len(rows):
         return head if labels == head.labels else _relabelled(head, labels, rows, classes)
     before = _relabelled(head, labels, rows, classes)
-    wanted = _wanted(before, rows, classes)
+    wanted = np.float32(1 + ROW_SLACK) * _wanted(before, rows, classes)  # so a lone row gets just what it lacks
     return replace(before, weight=before.weight + least_change(rows, wanted, _anchors(head, rows)))
 
 

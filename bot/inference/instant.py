@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 
 from bot.inference.correction import correct
 from bot.inference.engine import Engine, Origin, Served
+from bot.inference.residents import halved
+from bot.inference.threads import in_background
 from bot.inference.vectors import Vectors
 from storage.classifiers import Classifiers
 from storage.errors import Busy
@@ -42,6 +45,9 @@ LONGEST_REST = 5.0
 MOST_ROWS = 20_000
 """Rows of one refit at most, the newest examples: 31 MB of vectors at 384 dimensions. What a version was trained on is
 in its own head already."""
+
+NICENESS = 10
+"""By how much a fitting thread is nicer than the others (Linux): answers and corrections come first."""
 
 MOST_NEWER = 64
 """Rows of one correction at most, the newest: about a millisecond. After an import the rest waits for the refit."""
@@ -284,7 +290,7 @@ class InstantMemory:
             number=origin.version.number if origin.version else 0,
             revision=state.revision,
             encoder=encoder,
-            head=head,
+            head=head if origin.version else halved(head),  # thousands of classifiers may sit on one base
             newest_event=state.newest_event,
             origin=origin,
         )
@@ -323,7 +329,7 @@ class InstantMemory:
         async with self._turn:
             name_vectors = await self._vectors.of(guild, encoder, names)
             row_vectors = await self._vectors.of(guild, encoder, texts)
-            return await asyncio.to_thread(_fit, origin.head, state, name_vectors, row_vectors)
+            return await in_background(partial(_fit, origin.head, state, name_vectors, row_vectors), NICENESS)
 
 
 @dataclass(frozen=True, slots=True)

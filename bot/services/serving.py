@@ -185,10 +185,9 @@ class Serving:
             return Prepared(classifier, await self._memory.refit(classifier, version, encoder, head))
 
     async def swap(self, prepared: Prepared) -> None:
-        """The one reference. Labels that came while it was being prepared are taken in right after."""
+        """The one reference. Labels that came while it was being prepared take part when it goes live."""
         with self._residents.using(prepared.classifier.id):
-            self._engine.serve(prepared.served)
-        self._memory.touch(prepared.classifier.id)
+            await self._memory.go_live(prepared.served)
 
     async def warm(self, classifiers: Sequence[Classifier]) -> None:
         """Brings the first of these into memory before anybody asks; fine-tuned encoders only where there is room."""

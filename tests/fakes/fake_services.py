@@ -258,6 +258,9 @@ class FakePrediction:
         self._memory = memory
         self._labeling = labeling
 
+    def warning(self, classifier: Classifier) -> str:
+        return ""
+
     async def ask(self, actor: Actor, classifier: Classifier, text: str, source: Source) -> Prediction:
         memory, text = self._memory, check(text)
         memory.check()

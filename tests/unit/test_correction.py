@@ -59,6 +59,8 @@ def test_every_newer_row_is_answered_with_its_label_surely(seed: int, count: int
     head = replace(taught(seed)[0], temperature=temperature)
     generator = np.random.default_rng(seed)
     rows, targets = units(generator, count), generator.integers(4, size=count)
+    lone = correct(head, head.labels, rows[:1], targets[:1], NOTHING).probabilities(rows[:1])[0, targets[0]]
+    assert lone == pytest.approx(max(CONFIDENCE, head.probabilities(rows[:1])[0, targets[0]]), abs=0.01)
     corrected = correct(head, head.labels, rows, targets, NOTHING)
     confidences = corrected.probabilities(rows)[np.arange(count), targets]
     assert (confidences > CONFIDENCE - 0.15).all()
@@ -166,7 +168,7 @@ def test_many_labels_a_head_in_half_precision_and_one_without_a_scope(scoped: bo
     head, names = taught(0, classes=classes, each=1)
     scope = head.scope and replace(head.scope, prototypes=head.scope.prototypes.astype(np.float16))
     half = replace(head, weight=head.weight.astype(np.float16), scope=scope if scoped else None)
-    row = near(np.random.default_rng(1), names, [classes - 1], spread=0.1)
+    row = near(np.random.default_rng(1), names, [classes - 1], spread=0.1)  # of the last label
     corrected = correct(half, half.labels, row, [0], NOTHING)
     assert corrected.weight.dtype == np.float32
-    assert corrected.probabilities(row)[0, 0] > CONFIDENCE - 0.1
+    assert corrected.probabilities(row)[0, 0] == pytest.approx(CONFIDENCE, abs=0.02)

@@ -378,6 +378,15 @@ async def test_a_correction_says_what_a_refit_would_say_whatever_happens_to_the_
     assert fitted.head.labels == LABELS
 
 
+async def test_a_refit_follows_a_correction_also_where_nobody_touched(team: Team) -> None:
+    await team.begin(*LABELS)
+    await team.serve()
+    await team.teach("zebra", "bug")
+    await team.settle()
+    await until(lambda: type(team.current) is Served)
+    assert await team.ask("zebra") == ("bug", "v0+1")
+
+
 async def test_what_was_undone_was_never_there(slow: Team) -> None:
     await slow.begin(*LABELS)
     await slow.teach("old text", "bug")
