@@ -20,6 +20,7 @@ from aiohttp import web
 from bot.api_client import NOTICE
 from bot.app import System, open_system
 from bot.chat.client import PupilBot, connect_to, run_bot
+from bot.inference.memory import share_arenas
 from bot.playground.server import Playground
 from bot.scheduling import timers
 from bot.services.serving import WARMED
@@ -40,6 +41,7 @@ def run(settings: Settings) -> int:
     """
     secrets = [secret.get_secret_value() for secret in (settings.token, settings.api_key) if secret is not None]
     set_up_logging(settings.log_level, secrets)
+    share_arenas()
     asyncio.run(_run(settings))
     return 0
 

@@ -1,6 +1,6 @@
 """An artifact directory to a model that may serve: verified, loaded, warmed up and compared with its canary.
 
-All of it happens aside, in a thread of its own, so a model that fails here never touched the one that answers. This
+All of it happens aside, in threads of its own, so a model that fails here never touched the one that answers. This
 module does not know which version is champion; `trainer.model` knows the files.
 """
 
@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.inference.memory import available_memory, give_back
-from bot.inference.threads import in_background
+from bot.inference.threads import in_background, nicely
 from storage.artifacts import Manifest, read_manifest, verify
 from storage.errors import ArtifactError, Busy, PupilError
-from trainer.model.encoder import ENCODER_FILES, Encoder
+from trainer.model.encoder import ENCODER_FILES, Encoder, open_graph
 from trainer.model.head import HEAD_FILE, Head
 
 log = logging.getLogger(__name__)
@@ -36,10 +36,10 @@ CANARY_COSINE = 0.99
 wrong tokenizer, pooling or weight is far below."""
 
 NICENESS = 10
-"""By how much the loading thread is nicer than the others (Linux): the queries come first. At 19 it sometimes waits for
-a core while it holds the interpreter, and everything with it; both are measured in LOG.md."""
+"""By how much the threads that hash, open graphs and try them are nicer than the others (Linux): queries come first.
+What holds the interpreter for long is not done in them: waiting for a core with it would stop everybody (LOG.md)."""
 
-_Files = tuple[str, ...]
+_Files = tuple[str, str, str]
 """The sha256 of each of `ENCODER_FILES`: two artifacts that agree here hold the same encoder."""
 
 
@@ -63,19 +63,19 @@ async def load(directory: Path, *, memory: Callable[[], int | None] = available_
             on the trainer's host.
         Busy: there is too little memory to load them now; the files may be sound.
     """
-    return await in_background(partial(_load, directory, memory), NICENESS)
+    return await in_background(partial(_load, directory, memory), 0)
 
 
 def _load(directory: Path, memory: Callable[[], int | None]) -> tuple[Encoder, Head | None]:
     try:
         with _turn:
             began = time.perf_counter()
-            manifest = verify(directory)
+            manifest = nicely(partial(verify, directory), NICENESS)
             files = _encoder_files(directory, manifest)
             shared = _encoders.get(files)
             encoder = shared or _open(directory, manifest, memory)
-            _warm_up(encoder, directory)
-            _compare_canary(encoder, directory)
+            nicely(partial(_warm_up, encoder, directory), NICENESS)
+            nicely(partial(_compare_canary, encoder, directory), NICENESS)
             head = _head(directory, manifest, encoder)
             _encoders[files] = encoder
             give_back()  # what only the loading took: 30 MB
@@ -116,14 +116,22 @@ def _open(directory: Path, manifest: Manifest, memory: Callable[[], int | None])
             f"{_megabytes(available)} are available. Free some memory and try again.",
             retry_after=30.0,
         )
-    return Encoder.load(directory)
+    files = _encoder_files(directory, manifest)
+    alike = (encoder for (_, tokenizer, _), encoder in _encoders.items() if tokenizer == files[1])
+    return Encoder.load(
+        directory,
+        hashes=files,
+        alike=next(alike, None),
+        open_session=lambda path: nicely(partial(open_graph, path), NICENESS),
+    )
 
 
 def _encoder_files(directory: Path, manifest: Manifest) -> _Files:
     missing = [name for name in ENCODER_FILES if name not in manifest.files]
     if missing:
         raise ArtifactError(f"The model {directory.name[:12]} has no {missing[0]}. Train again.")
-    return tuple(manifest.files[name].sha256 for name in ENCODER_FILES)
+    graph, tokenizer, description = (manifest.files[name].sha256 for name in ENCODER_FILES)
+    return graph, tokenizer, description
 
 
 def _warm_up(encoder: Encoder, directory: Path) -> None:

@@ -15,6 +15,8 @@ GROUP = Path("/sys/fs/cgroup")
 
 MACHINE = Path("/proc/meminfo")
 
+M_ARENA_MAX, ARENAS = -8, 3
+
 LEAST_FOR_MODELS, MOST_FOR_MODELS = 256 << 20, 4096 << 20
 """Bytes: four fine-tuned MiniLMs, or some seventy."""
 
@@ -34,6 +36,16 @@ def give_back() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def share_arenas() -> None:
+    """Let all threads allocate from a few arenas; for the start of the program, and without the GNU library nothing.
+
+    Else every thread that loads a model leaves freed blocks in an arena of its own: after 100 swaps 45 MB more.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
 def memory_for_models(available: int | None) -> int:

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,24 @@ def fail(outcome: asyncio.Future[Any], error: Exception) -> None:
         outcome.set_exception(RuntimeError(repr(error)) if isinstance(error, StopIteration) else error)
 
 
+def nicely(call: Callable[[], T], niceness: int) -> T:
+    """What `call()` returns or raises, made in a nicer thread that this one waits for.
+
+    For work that does not hold the interpreter: a nice thread that does, and waits for a busy core, stops everybody.
+    """
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        _be_nicer(niceness)
+        try:
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="pupil-nice", daemon=True).start()
+    return outcome.result()
+
+
 async def in_background(call: Callable[[], T], niceness: int) -> T:
     """What `call()` returns or raises, made in a fresh daemon thread; on Linux one that is nicer by `niceness`.
 
@@ -60,9 +79,13 @@ async def in_background(call: Callable[[], T], niceness: int) -> T:
     outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def run() -> None:
-        if sys.platform == "linux":  # there it is this thread's alone, elsewhere the whole process's
-            os.nice(niceness)
+        _be_nicer(niceness)
         make_call(call, outcome)
 
     threading.Thread(target=run, name="pupil-background", daemon=True).start()
     return await outcome
+
+
+def _be_nicer(niceness: int) -> None:
+    if niceness and sys.platform == "linux":  # there it is this thread's alone, elsewhere the whole process's
+        os.nice(niceness)

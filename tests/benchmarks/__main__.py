@@ -7,11 +7,14 @@ where something it needs is not there. `all` gives each a process of its own, so
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.benchmarks.report import FOLDER, Skipped, read, table, write
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `pupil` does; no use once NumPy is imported
 
 
 def names() -> list[str]:

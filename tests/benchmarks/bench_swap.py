@@ -9,22 +9,25 @@ by a version that was champion at some time between asking and answering.
 from __future__ import annotations
 
 import asyncio
-import bisect
 import contextlib
+import gc
 import itertools
 import json
 import os
 import shutil
 import tempfile
 import time
+from array import array
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bot.inference.engine import Engine, Served
 from bot.inference.loader import load
+from bot.inference.memory import share_arenas
 from storage.artifacts import seal
 from tests.benchmarks.bench_serving import exported, random_head
 from tests.benchmarks.data import intents
@@ -44,19 +47,14 @@ SLOWER, STALLED, GROWN = 1.25, 50.0, 0.05
 """Targets: p99 near a swap against steady; milliseconds that the event loop stands still; MB that a swap leaves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    asked: float
-    answered: float
-    number: int
-    """Of the version that says it answered."""
-
-
 @dataclass
 class Record:
     """What clients and swaps wrote down; seconds of one monotonic clock."""
 
-    asked: list[Asked] = field(default_factory=list)
+    asked: array[float] = field(default_factory=lambda: array("d"))
+    answered: array[float] = field(default_factory=lambda: array("d"))
+    numbers: array[int] = field(default_factory=lambda: array("l"))
+    """Of the versions that say they answered. Arrays: a hundred thousand objects would look like a leak."""
     failed: int = 0
     reigns: list[float] = field(default_factory=list)
     """When version 0, 1, ... became champion."""
@@ -65,21 +63,22 @@ class Record:
     megabytes: list[float] = field(default_factory=list)
     """Resident memory after each swap."""
 
+    @property
+    def milliseconds(self) -> NDArray[np.float64]:
+        return 1000 * (np.array(self.answered) - np.array(self.asked))
+
     def strangers(self) -> int:
         """Answers by a version that was champion at no time between asking and answering."""
-        ends = [*self.reigns[1:], float("inf")]
-        return sum(
-            not (self.reigns[one.number] <= one.answered and ends[one.number] >= one.asked) for one in self.asked
-        )
+        since = np.array([*self.reigns, np.inf])
+        numbers = np.array(self.numbers)
+        was_champion = (since[numbers] <= np.array(self.answered)) & (since[numbers + 1] >= np.array(self.asked))
+        return int((~was_champion).sum())
 
-    def near_swaps(self) -> list[float]:
+    def near_swaps(self) -> NDArray[np.float64]:
         """Milliseconds of the questions that were under way within `NEAR` seconds of a swap."""
-
-        def near(one: Asked) -> bool:
-            after = bisect.bisect_left(self.reigns, one.asked - NEAR)
-            return after < len(self.reigns) and self.reigns[after] <= one.answered + NEAR
-
-        return [1000 * (one.answered - one.asked) for one in self.asked if near(one)]
+        since = np.array([*self.reigns, np.inf])
+        next_swap = since[np.searchsorted(since[:-1], np.array(self.asked) - NEAR)]
+        return self.milliseconds[next_swap <= np.array(self.answered) + NEAR]
 
 
 @dataclass
@@ -90,6 +89,7 @@ class Stall:
 
 
 def run() -> list[Figure]:
+    share_arenas()  # as the bot does
     texts = [text for text, _ in intents("banking77", "test")]
     labels = [f"label {index}" for index in range(77)]
     with tempfile.TemporaryDirectory() as folder:
@@ -102,14 +102,16 @@ async def _measure(artifacts: Sequence[Path], texts: Sequence[str], labels: Sequ
     async with Engine(threads=os.cpu_count() or 1, remembered=0) as engine:
         await _swap(engine, artifacts[0], 0, labels, record)
         await _ask(engine, itertools.islice(itertools.cycle(texts), 200), Record())  # warm up
+        gc.collect()
+        gc.freeze()  # as the bot does once it is ready; here torch's objects are there, too
         async with _stall() as calm:
             before = await _ask(engine, itertools.islice(itertools.cycle(texts), STEADY_QUESTIONS), Record())
         async with _stall() as stall:
             await _ask_while_swapping(engine, artifacts, texts, labels, record)
         after = await _ask(engine, itertools.islice(itertools.cycle(texts), STEADY_QUESTIONS), Record())
-    steady = _p99([1000 * (one.answered - one.asked) for one in [*before.asked, *after.asked]])
+    steady = _p99(np.concatenate([before.milliseconds, after.milliseconds]))
     near = _p99(record.near_swaps())
-    settled = record.megabytes[len(record.megabytes) // 5 :]
+    settled = record.megabytes[len(record.megabytes) // 2 :]  # the allocator's arenas fill at first
     growth = float(np.polyfit(np.arange(len(settled)), settled, 1)[0])
     return [
         Figure("questions while swapping", len(record.asked), "questions"),
@@ -169,7 +171,9 @@ async def _ask(engine: Engine, texts: Iterable[str], record: Record) -> Record:
             except Exception:
                 record.failed += 1
             else:
-                record.asked.append(Asked(asked, time.perf_counter(), answer.number))
+                record.asked.append(asked)
+                record.answered.append(time.perf_counter())
+                record.numbers.append(answer.number)
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
     return record
@@ -192,7 +196,7 @@ def _resident() -> float:
     return 0.0
 
 
-def _p99(milliseconds: Sequence[float]) -> float:
+def _p99(milliseconds: NDArray[np.float64]) -> float:
     return float(np.quantile(milliseconds, 0.99))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
@@ -42,7 +41,6 @@ NOBODY = "http://127.0.0.1:9"
 def run() -> list[Figure]:
     if sys.platform != "linux":
         raise Skipped("memory is read from /proc, which only Linux has")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `pupil` does
     rows = _rows()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)

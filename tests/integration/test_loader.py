@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from storage.artifacts import seal
 from storage.errors import ArtifactError, Busy
 from tests.fakes.fake_encoder import until
 from tests.fakes.tiny_encoder import make_tiny_base
+from trainer.model import encoder as encoder_module
 from trainer.model.encoder import Encoder
 from trainer.model.head import Head
 
@@ -216,15 +218,30 @@ async def test_queries_are_answered_while_a_slow_load_goes_on(make: Make) -> Non
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
-async def test_loading_is_nicer_than_answering(make: Make) -> None:
-    seen = []
-    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    await load(
-        make(0, head()),
-        memory=lambda: seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())),
-    )
+async def test_opening_a_graph_is_nicer_than_answering(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def open_graph(path: str) -> Any:
+        seen.append(priority())
+        return encoder_module.open_graph(path)
+
+    seen: list[int] = []
+    before = priority()
+    monkeypatch.setattr("bot.inference.loader.open_graph", open_graph)
+    await load(make(0, head()))
     assert seen == [min(19, before + NICENESS)]
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+    assert priority() == before
+
+
+async def test_encoders_with_one_vocabulary_share_its_tokenizer(make: Make) -> None:
+    """Making one stops every thread for 15 ms."""
+    first, _ = await load(make(0, head()))
+    second, _ = await load(make(1, head()))
+    assert second is not first
+    assert second._tokenizer is first._tokenizer
+    by_itself = Encoder.load(make(1, head()))
+    assert second.encode("the app crashes").tolist() == by_itself.encode("the app crashes").tolist()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not tell what a process takes")
