@@ -76,7 +76,7 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         )
         memory = await stack.enter_async_context(InstantMemory(stores.examples, stores.classifiers, engine))
         budget = settings.model_memory << 20 if settings.model_memory else memory_for_models(available_memory())
-        serving = Serving(stores, engine, memory, Residents(engine, budget), trainer, models)
+        serving = Serving(stores, engine, memory, Residents(engine, budget), trainer, models, settings.precision)
         # What people do: name labels → label → train → promote → ask
         classifiers = ClassifierService(
             stores, base=settings.base, version_of=serving.version_of, changed=serving.touch
@@ -91,12 +91,12 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
                 trainer,
                 snapshots=snapshots,
                 models=models,
-                recipe=settings.recipe,
+                recipe=settings.training_recipe,
                 seed=settings.seed,
                 lease=settings.lease,
             )
         )
-        training = TrainingService(stores, runner, snapshots, settings.recipe, settings.seed)
+        training = TrainingService(stores, runner, snapshots, settings.training_recipe, settings.seed)
         prediction = PredictionService(stores, labeling, serving)
         channels = None if settings.token else (CHANNEL_IDS["support"], CHANNEL_IDS["training"])
         lesson = LessonService(stores, classifiers, labeling, training, serving, guild=GUILD_ID, channels=channels)

@@ -104,14 +104,14 @@ class TrainerClient:
         with suppress(NotFound):
             await self._transport.call("DELETE", f"/v1/jobs/{job_id}")
 
-    async def base_artifact(self, base: str, root: Path, patience: float = 600.0) -> Path:
-        """Directory of the exported base encoder under `root`; the trainer exports it on first use.
+    async def base_artifact(self, base: str, root: Path, precision: str = "int8", patience: float = 600.0) -> Path:
+        """Directory of the base encoder in "int8" or "fp32" under `root`; the trainer exports it on first use.
 
         Raises:
             TrainingFailed: it cannot be exported (unknown, damaged, of an unsupported kind).
             ArtifactError, DiskFull
         """
-        path = f"/v1/bases/{quote(base, safe='')}?wait={EXPORT_WAIT:g}"
+        path = f"/v1/bases/{quote(base, safe='')}?wait={EXPORT_WAIT:g}&precision={precision}"
         deadline = asyncio.get_running_loop().time() + patience
         while True:
             answer = await self._transport.call("GET", path, extra_time=EXPORT_WAIT)

@@ -13,6 +13,7 @@ from trainer.run_folder import BaseTask, RunFolder
 from trainer.store import Store
 
 _LONGEST_NAME = 1000
+PRECISIONS = ("int8", "fp32")
 
 
 class Exports:
@@ -23,7 +24,7 @@ class Exports:
         self._executor = executor
         self._tasks: dict[str, asyncio.Task[str]] = {}
 
-    async def artifact(self, base: str, wait: float) -> str | None:
+    async def artifact(self, base: str, wait: float, precision: str = "int8") -> str | None:
         """Artifact id of the exported base encoder; None if it is not ready after `wait` seconds.
 
         Raises:
@@ -33,12 +34,14 @@ class Exports:
         """
         if not base or len(base) > _LONGEST_NAME or not base.isprintable():
             raise InvalidInput("That is no name of a base encoder.")
-        folder = self._store.base_folder(base)
+        if precision not in PRECISIONS:
+            raise InvalidInput(f"The precision {precision[:20]} is unknown; {' and '.join(PRECISIONS)} are possible.")
+        folder = self._store.base_folder(base, precision)
         if (known := self._known(folder)) is not None:
             return known
         task = self._tasks.get(folder.path.name)
         if task is None:
-            task = self._tasks[folder.path.name] = asyncio.create_task(self._export(base, folder))
+            task = self._tasks[folder.path.name] = asyncio.create_task(self._export(base, folder, precision))
         done, _ = await asyncio.wait({task}, timeout=wait)
         if not done:
             return None
@@ -56,8 +59,8 @@ class Exports:
             return None
         return result.artifact
 
-    async def _export(self, base: str, folder: RunFolder) -> str:
-        folder.create(BaseTask(base))
+    async def _export(self, base: str, folder: RunFolder, precision: str) -> str:
+        folder.create(BaseTask(base, precision))
         run = await self._executor.start(f"base-{folder.path.name}", folder.path)
         ending = await run.wait()
         result = folder.result()

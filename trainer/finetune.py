@@ -32,7 +32,7 @@ the others 98, 98, 95 and 94 %. More than 1, because few rows are learned by hea
 """
 AT_LEAST = {"epochs": 1, "continue_epochs": 1, "batch": 1, "least_steps": 1, "most_steps": 1, "scale": 1e-3}
 """What a number of a recipe must reach, where 0 is not enough."""
-AT_MOST = {"dropout": 0.9, "warm_up": 1.0}
+AT_MOST = {"dropout": 0.9, "warm_up": 1.0, "fp32": 1}
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,15 @@ class Recipe:
     evidence: int = 600
     """Rows that shadows should answer for the candidate, if there are so many: with 200 a gain of 1.5 points is seen
     in one case of two, with 600 in three of four."""
+    fp32: int = 0
+    """1: encoders are exported in float32 instead of int8. Three times the time of an answer, four times the memory."""
     cache_bytes: int = 512 * 2**20
     """Hidden states of the frozen layers kept in memory at most; above it they are computed anew in every step."""
+
+    @property
+    def precision(self) -> str:
+        """Of what is exported: "int8" or "fp32"."""
+        return "fp32" if self.fp32 else "int8"
 
     @classmethod
     def of(cls, changes: dict[str, Any]) -> Recipe:

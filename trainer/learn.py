@@ -147,7 +147,7 @@ class _Run:
         if rows is None:
             encoder, encoded, head = self._keep(instant, staging), instant.encoded, instant.fit.head
         else:
-            encoder = export_encoder(staging, staging)
+            encoder = export_encoder(staging, staging, precision=self.recipe.precision)
             encoded = encode_dataset(encoder, data, _threads())
             head = _head(data, rows, measured, encoded)
         head.save(staging)
@@ -179,7 +179,7 @@ class _Run:
         return kind
 
     def _instant(self) -> _Instant:
-        encoder = export_encoder(self.base, self.scratch / "base")
+        encoder = export_encoder(self.base, self.scratch / "base", precision=self.recipe.precision)
         encoded = encode_dataset(encoder, self.data, _threads())
         targets = self.data.train.targets
         return _Instant(
@@ -220,7 +220,7 @@ class _Run:
         def answer(fold: Fold) -> Said:
             out = self.scratch / "shadow"
             rows = self._tune(start, self.data.train.only(fold.kept), out, share=1 / len(folds))
-            encoded = encode_dataset(export_encoder(out, out), self.data, _threads())
+            encoded = encode_dataset(export_encoder(out, out, precision=self.recipe.precision), self.data, _threads())
             return _said(encoded, encoded.train[fold.held] @ rows.T, self.data, fold)
 
         return cross_fit(self.data, folds, answer)

@@ -38,6 +38,8 @@ class BaseTask:
     """Export a base encoder as an artifact."""
 
     base: str
+    precision: str = "int8"
+    """Or "fp32"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class Reporter:
 
 def _work(folder: RunFolder, device: str, learn: Learn | None) -> Result:
     if (task := folder.base_task()) is not None:
-        return _export_base(folder, task.base)
+        return _export_base(folder, task.base, task.precision)
     if (spec := folder.job()) is not None:
         return _train(folder, spec, device, learn)
     raise TrainingFailed(f"There is no task in {folder.path}.")
@@ -99,12 +99,12 @@ def _train(folder: RunFolder, spec: JobSpec, device: str, learn: Learn | None) -
     return Result(RunState.SUCCEEDED, seal(folder.staging, folder.outputs, "version", labels, lineage, time.time()))
 
 
-def _export_base(folder: RunFolder, base: str) -> Result:
+def _export_base(folder: RunFolder, base: str, precision: str) -> Result:
     from trainer.export import export_encoder
 
     directory, digest = _base(base)
     folder.staging.mkdir(exist_ok=True)
-    export_encoder(directory, folder.staging)
+    export_encoder(directory, folder.staging, precision=precision)
     lineage = {"base": base, "base_sha256": digest, "libraries": _libraries()}
     return Result(RunState.SUCCEEDED, seal(folder.staging, folder.outputs, "base", (), lineage, time.time()))
 

@@ -170,7 +170,8 @@ class _Routes:
         return _json(await self._trainer.jobs.cancel(request.match_info["id"]))
 
     async def get_base(self, request: web.Request) -> web.Response:
-        artifact = await self._trainer.exports.artifact(request.match_info["name"], _number(request, "wait"))
+        name, precision = request.match_info["name"], request.query.get("precision", "int8")
+        artifact = await self._trainer.exports.artifact(name, _number(request, "wait"), precision)
         return _json(BaseStatus(artifact))
 
     async def list_artifact(self, request: web.Request) -> web.Response:

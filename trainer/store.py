@@ -86,11 +86,13 @@ class Store:
     def job_folder(self, job_id: str, attempt: int) -> RunFolder:
         return RunFolder(self._job_home(job_id) / str(attempt))
 
-    def base_folder(self, base: str) -> RunFolder:
-        """Where `base` is exported. A directory whose weights were changed counts as another base."""
+    def base_folder(self, base: str, precision: str) -> RunFolder:
+        """Where `base` is exported in "int8" or "fp32". A directory whose weights were changed is another base."""
         weights = Path(base) / "model.safetensors"
         state = f"{weights.stat().st_mtime_ns}:{weights.stat().st_size}" if weights.is_file() else ""
-        return RunFolder(self.root / "bases" / hashlib.sha256(f"{base}\n{state}".encode()).hexdigest()[:32])
+        return RunFolder(
+            self.root / "bases" / hashlib.sha256(f"{base}\n{state}\n{precision}".encode()).hexdigest()[:32]
+        )
 
     def snapshot(self, sha256: str) -> Path | None:
         """Path of a snapshot that is here and whole."""

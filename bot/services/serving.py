@@ -42,7 +42,7 @@ a version answers with its own head until that is done."""
 class BaseSource(Protocol):
     """Where a base encoder comes from when this host has none: the trainer exports it once."""
 
-    async def base_artifact(self, base: str, root: Path) -> Path: ...
+    async def base_artifact(self, base: str, root: Path, precision: str) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,10 @@ class Serving:
         residents: Residents,
         bases: BaseSource,
         models: Path,
+        precision: str = "int8",
     ) -> None:
+        """`precision` of the base encoders: "int8" or "fp32"."""
+        self._precision = precision
         self._database = stores.database
         self._classifiers = stores.classifiers
         self._registry = stores.registry
@@ -288,12 +291,12 @@ class Serving:
 
     async def _base(self, base: str) -> Path:
         """Directory of the exported base encoder; fetched from the trainer once, then kept."""
-        key = f"base:{base}"
+        key = f"base:{base}" if self._precision == "int8" else f"base:{base} in {self._precision}"
         known = await self._database.get_state(key)
         if known is not None and (self._models / known).is_dir():
             return self._models / known
         try:
-            directory = await self._bases.base_artifact(base, self._models)
+            directory = await self._bases.base_artifact(base, self._models, self._precision)
         except TrainerError as error:
             raise TrainerUnavailable(
                 f"The model is not ready yet: it comes from the trainer. {error} Try again once the trainer answers."

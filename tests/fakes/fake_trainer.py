@@ -79,7 +79,7 @@ class FakeTrainer:
         shutil.copytree(self.root / artifact_id, root / artifact_id, dirs_exist_ok=True)
         return root / artifact_id
 
-    async def base_artifact(self, base: str, root: Path) -> Path:
+    async def base_artifact(self, base: str, root: Path, precision: str = "int8") -> Path:
         self.calls["base"] += 1
         return root / seal(self._staging(root), root, "base", [], {}, 0.0)
 

@@ -21,9 +21,11 @@ from tests.fakes.lessons import WORDS, make_snapshot, one_torch_thread
 from tests.fakes.tiny_encoder import make_tiny_encoder
 from trainer.bases import PACKAGED, resolve
 from trainer.champion import read_evidence
+from trainer.export import CANARY_TEXTS
 from trainer.learn import learn
 from trainer.model.encoder import Encoder
 from trainer.model.head import Head
+from trainer.network import Network
 from trainer.protocol import JobSpec, Phase, Progress, from_json
 from trainer.run_folder import RunFolder
 from trainer.run_job import run as run_task
@@ -126,6 +128,14 @@ def test_the_shadow_has_not_seen_what_it_is_asked(base: Path, tmp_path: Path) ->
     measured = [o for o in report_of(tmp_path / "v").outcomes if o.split is Split.TRAIN]
     assert np.mean([outcome.candidate == outcome.label for outcome in measured]) < 0.6
     assert np.mean([outcome.champion == outcome.label for outcome in measured]) < 0.6
+
+
+def test_a_version_is_served_in_float32_where_the_recipe_says_so(base: Path, tmp_path: Path) -> None:
+    run(base, tmp_path / "v", spec=replace(SPEC, recipe=SPEC.recipe | {"fp32": 1, "epochs": 1, "least_steps": 1}))
+    assert json.loads((tmp_path / "v" / "encoder.json").read_text())["precision"] == "fp32"
+    served = Encoder.load(tmp_path / "v")
+    exact = Network(tmp_path / "v").embed(CANARY_TEXTS)
+    assert np.abs(served.encode_many(CANARY_TEXTS) - exact).max() < 1e-4
 
 
 def test_the_evidence_names_what_was_trained_on_and_the_twins_answers(version: Path) -> None:

@@ -64,7 +64,7 @@ class Town:
         """Bytes of one encoder."""
         return sum((self.encoders[0] / name).stat().st_size for name in ("encoder.onnx", "tokenizer.json")) + 100
 
-    async def base_artifact(self, base: str, root: Path) -> Path:
+    async def base_artifact(self, base: str, root: Path, precision: str) -> Path:
         return self.sealed(TEAMS, "base")
 
     def sealed(self, seed: int, kind: str = "version", head: int = 0) -> Path:

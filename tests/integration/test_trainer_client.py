@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -317,6 +318,9 @@ async def test_base_is_exported_once_by_a_real_child(tmp_path: Path) -> None:
         assert first == second
         assert verify(first).kind == "base"
         assert (first / "encoder.onnx").is_file()
+        exact = await served.client.base_artifact(str(base), tmp_path / "models", "fp32")
+        precisions = [json.loads((each / "encoder.json").read_text())["precision"] for each in (first, exact)]
+        assert precisions == ["int8", "fp32"]
         with pytest.raises(TrainingFailed, match="nobody/nothing"):
             await served.client.base_artifact("nobody/nothing", tmp_path / "models")
 

@@ -34,6 +34,13 @@ def test_arguments_beat_the_environment_beats_the_file_beats_the_defaults(
     assert (found.port, found.seed, found.queue_limit) == (3, 2, 1)
 
 
+def test_a_precision_goes_into_every_job_and_only_known_ones_are_taken() -> None:
+    assert load_settings(recipe={"epochs": 2}).training_recipe == {"epochs": 2}
+    assert load_settings(recipe={"epochs": 2}, precision="fp32").training_recipe == {"epochs": 2, "fp32": 1}
+    with pytest.raises(ConfigurationError, match="precision"):
+        load_settings(precision="int4")
+
+
 def test_the_file_is_the_one_of_the_chosen_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other"
     other.mkdir()
