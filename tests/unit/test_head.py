@@ -164,6 +164,20 @@ class TestCorrection:
         assert (answers[~shown] == 4).mean() > 0.7
         assert (answers[old] == targets[old]).mean() > 0.9
 
+    def test_new_labels_with_a_text_each_leave_the_others_theirs(self) -> None:
+        """Texts of one trade have much in common, so a new row is near all of them."""
+        names, vectors, targets = task(60, 1200)
+        common = np.float32(4.0) * unit(np.ones((1, 32)))
+        names, vectors = unit(names + common), unit(vectors + common)
+        labels, old = [str(index) for index in range(60)], targets < 50
+        learned = old & (np.arange(1200) < 300)
+        head = fit_head(labels[:50], names[:50], vectors[learned], targets[learned]).head
+        shown = learned | (~old & (np.arange(1200) < 60))
+        fit = fit_head(labels, names, vectors[shown], targets[shown], prior=head)
+        before, after = (head.logits(vectors).argmax(1) == targets, fit.head.logits(vectors).argmax(1) == targets)
+        assert after[old & ~shown].mean() > before[old & ~shown].mean() - 0.005
+        assert after[~old & ~shown].mean() > 0.4
+
 
 class TestFile:
     head = Head(("bug", "größe"), np.eye(2, 3, dtype=np.float32), np.zeros(2, np.float32), 0.7, 0.3)

@@ -312,11 +312,17 @@ def _share(before: Floats, change: Floats, targets: NDArray[np.int64]) -> np.flo
 
 
 def _extend(labels: tuple[str, ...], rows: _Rows, prior: Head) -> Head:
-    """The prior's rows in the order of `labels`; a label it lacks gets the mean of its rows and name, scaled alike."""
+    """The prior's rows in the order of `labels`; a label it lacks gets the mean of its rows and name, scaled alike.
+
+    Its bias is such that on average it has the logit of a usual wrong label. With the mean bias it won everywhere: ten
+    new labels of BANKING77 with one text each cost the other 67 labels 12 points, now 1 (trainer/LOG.md).
+    """
     known = {name: index for index, name in enumerate(prior.labels)}
     scale = float(np.linalg.norm(prior.weight, axis=1).mean())
     means = prototypes_of(rows.vectors, rows.targets, rows.names)
-    weight, bias = np.float32(scale) * means, np.full(len(labels), prior.bias.mean(), np.float32)
+    weight = np.float32(scale) * means
+    usual = rows.vectors if len(rows) else rows.names
+    bias = (prior.logits(usual).mean() - (usual @ weight.T).mean(axis=0)).astype(np.float32)
     here = [index for index, name in enumerate(labels) if name in known]
     there = [known[labels[index]] for index in here]
     weight[here], bias[here] = prior.weight[there], prior.bias[there]
