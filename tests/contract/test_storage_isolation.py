@@ -27,6 +27,7 @@ READS: dict[str, tuple[Call, Any]] = {
     "examples.find": (lambda s, t, e: s.examples.find(STRANGER, t.id, "secret"), None),
     "examples.newest_event": (lambda s, t, e: s.examples.newest_event(STRANGER, t.id), 0),
     "examples.changed_since": (lambda s, t, e: s.examples.changed_since(STRANGER, t.id, 0), 0),
+    "examples.newest_changes": (lambda s, t, e: s.examples.newest_changes(STRANGER, t.id, 0, 9), []),
     "examples.annotator_names": (lambda s, t, e: s.examples.annotator_names(STRANGER), {}),
     "examples.annotator_counts": (lambda s, t, e: s.examples.annotator_counts(STRANGER, t.id), []),
     "examples.history": (lambda s, t, e: s.examples.history(STRANGER, "maria", t.id), []),
@@ -78,7 +79,8 @@ OTHERWISE = {
     "classifiers.create",  # makes the guild's own
     "examples.remember_annotator",
     "examples.save_vectors",
-    "jobs.claim",  # over all guilds, on purpose
+    "classifiers.last_asked",  # over all guilds, on purpose, as the next
+    "jobs.claim",
     "jobs.unfinished",
     "schedules.list",
 }

@@ -193,9 +193,9 @@ class TestOddLabels:
         assert min(right(encoder, head, label) for label in ("bug", "refund")) > 0.6
 
     def test_one_text_for_each_label(self, base: Path, tmp_path: Path) -> None:
-        """Nothing can be held out: there is no evidence, and the report says so instead of inventing some."""
+        """A twin knows the label of a text that it has not seen by name alone: poor evidence, and all there is."""
         train(base, tmp_path / "v", snapshot_of([(f"word{n} {chr(97 + n)}", f"label {n}") for n in range(12)]))
-        assert report_of(tmp_path / "v").outcomes == ()
+        assert len(report_of(tmp_path / "v").outcomes) == 12
 
     def test_two_hundred_labels(self, base: Path, tmp_path: Path) -> None:
         pairs = [(f"{n} number {n} {extra}", f"label {n}") for n in range(200) for extra in ("a", "b", "c")]
@@ -237,9 +237,12 @@ def blobs(counts: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 CHILD = """
-import json, resource, sys, time
+import json, os, resource, sys, time
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 from pathlib import Path
+import numpy as np
 import torch
+np.ones((300, 300)) @ np.ones((300, 300))  # OpenBLAS takes its buffer now: without memory it would end the process
 torch.set_num_threads(1)
 from storage.errors import PupilError
 from tests.integration.test_robust_training import SPEC, large
@@ -295,7 +298,7 @@ class TestMemory:
 
     @pytest.mark.slow
     def test_too_little_memory_is_one_sentence(self, base: Path, tmp_path: Path) -> None:
-        found = in_a_child(base, tmp_path / "v", rows=20_000, labels=200, limit=200 * 2**20)
+        found = in_a_child(base, tmp_path / "v", rows=20_000, labels=4_000, limit=250 * 2**20)  # a matrix of 320 MB
         assert found["error"].startswith("TrainingFailed: The training needs more memory than this machine has free.")
         assert not (tmp_path / "v" / "report.json").exists()
 
