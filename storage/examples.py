@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import sqlite_utils
 
 from storage import events
+from storage.classifiers import by_id
 from storage.database import Database
 from storage.errors import InvalidInput
 from storage.events import LabelResult, Vote
@@ -105,6 +106,49 @@ class Examples:
         # Hashing 50,000 texts takes a second: not on the event loop.
         votes = await asyncio.to_thread(_votes, guild, classifier_id, rows, annotator, source, batch, now)
         return await self._db.write(lambda tables: _import(tables.conn, batch, votes))
+
+    async def add_unlabelled(
+        self,
+        guild: str,
+        classifier_id: int,
+        texts: Sequence[str],
+        by: str,
+        source: Source,
+        now: float,
+        *,
+        batch: str | None = None,
+    ) -> int:
+        """Put texts without a label into the pool; how many were new. `batch` takes them out as a whole.
+
+        Raises:
+            InvalidInput: a text cannot be stored; nothing was. NotFound: no such classifier.
+        """
+        wanted = await asyncio.to_thread(lambda: [_checked(text) for text in texts])
+        values = [(guild, classifier_id, text, hash, source, by, now, batch) for text, hash in wanted]
+
+        def unit(tables: sqlite_utils.Database) -> int:
+            by_id(tables.conn, guild, classifier_id)
+            before = tables.conn.total_changes
+            tables.conn.executemany(
+                "INSERT INTO examples (guild, classifier_id, text, hash, source, submitted_by, created_at, batch) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guild, classifier_id, hash) DO NOTHING",
+                values,
+            )
+            return tables.conn.total_changes - before
+
+        return await self._db.write(unit)
+
+    async def remove_unlabelled(self, guild: str, batch: str, by: str) -> int:
+        """Take out what one import of this person put into the pool and nobody has labelled; how many texts."""
+
+        def unit(tables: sqlite_utils.Database) -> int:
+            done = tables.conn.execute(
+                "DELETE FROM examples WHERE guild = ? AND batch = ? AND submitted_by = ? AND split IS NULL",
+                (guild, batch, by),
+            )
+            return done.rowcount
+
+        return await self._db.write(unit)
 
     async def retract(self, guild: str, event_id: int, annotator: str, now: float) -> LabelResult | None:
         """Take one's own vote or ruling back; None if that was done before.

@@ -76,6 +76,11 @@ def _outside_texts(db: sqlite_utils.Database) -> None:
     db.execute("ALTER TABLE predictions ADD COLUMN outside INTEGER NOT NULL DEFAULT 0 CHECK (outside IN (0, 1))")
 
 
+@MIGRATIONS(name="0005_pool_removal_merging")
+def _pool_removal_merging(db: sqlite_utils.Database) -> None:
+    db.executescript(_POOL_REMOVAL_MERGING)
+
+
 _CLASSIFIERS = """
 CREATE TABLE classifiers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -397,4 +402,59 @@ CREATE TABLE origins (
     FOREIGN KEY (guild, classifier_id) REFERENCES classifiers (guild, id),
     FOREIGN KEY (guild, source_id, number) REFERENCES versions (guild, classifier_id, number)
 ) STRICT, WITHOUT ROWID;
+"""
+
+_POOL_REMOVAL_MERGING = """
+-- Of a text that waits in the unlabelled pool: the import it came with, so that this can be undone as a whole.
+ALTER TABLE examples ADD COLUMN batch TEXT;
+-- A removed example keeps its events, counts nowhere, and can be brought back.
+ALTER TABLE examples ADD COLUMN removed_at REAL;
+-- What a label was merged into: its events speak for that one. Never a label that is itself merged.
+ALTER TABLE labels ADD COLUMN merged_into INTEGER REFERENCES labels (id);
+
+CREATE INDEX examples_of_the_pool ON examples (guild, classifier_id, id) WHERE split IS NULL;
+
+DROP VIEW current_labels;
+DROP VIEW opinions;
+
+CREATE VIEW opinions AS
+SELECT event.id, event.guild, event.classifier_id, event.example_id, event.annotator, event.kind,
+       coalesce((SELECT merged_into FROM labels WHERE labels.id = event.label_id), event.label_id) AS label_id,
+       event.source, event.batch, event.created_at
+FROM standing_events AS event
+WHERE NOT EXISTS (
+    SELECT 1 FROM standing_events AS newer
+    WHERE newer.guild = event.guild AND newer.classifier_id = event.classifier_id
+      AND newer.example_id = event.example_id AND newer.annotator = event.annotator AND newer.id > event.id
+);
+
+CREATE VIEW current_labels AS
+SELECT example.guild, example.classifier_id, example.id AS example_id, label.id AS label_id, label.name AS label,
+       example.text, example.split, example.source
+FROM examples AS example
+CROSS JOIN labels AS label ON example.removed_at IS NULL AND label.archived = 0 AND label.id = coalesce(
+    (
+        SELECT coalesce((SELECT merged_into FROM labels WHERE labels.id = ruling.label_id), ruling.label_id)
+        FROM standing_events AS ruling
+        WHERE ruling.guild = example.guild AND ruling.classifier_id = example.classifier_id
+          AND ruling.example_id = example.id AND ruling.kind = 'ruling'
+        ORDER BY ruling.id DESC LIMIT 1
+    ),
+    (
+        SELECT CASE WHEN min(opinion.label_id) = max(opinion.label_id) THEN min(opinion.label_id) ELSE (
+            SELECT most.label_id FROM opinions AS most
+            WHERE most.guild = example.guild AND most.classifier_id = example.classifier_id
+              AND most.example_id = example.id
+            GROUP BY most.label_id
+            HAVING 2 * count(*) > (
+                SELECT count(*) FROM opinions AS other
+                WHERE other.guild = example.guild AND other.classifier_id = example.classifier_id
+                  AND other.example_id = example.id
+            )
+        ) END
+        FROM opinions AS opinion
+        WHERE opinion.guild = example.guild AND opinion.classifier_id = example.classifier_id
+          AND opinion.example_id = example.id
+    )
+);
 """

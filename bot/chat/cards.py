@@ -28,6 +28,7 @@ MAX_CHOICE = 100
 MAX_ID = 100
 MAX_PLACEHOLDER = 150
 MAX_FORM_TITLE = 45
+MAX_ALT_TEXT = 1024
 """Limits of Discord's API (discord-api-docs: message, embed, component and modal objects), in characters or items."""
 
 MAX_FOOTER = 300
@@ -74,8 +75,18 @@ class Menu:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that comes with a message."""
+
+    name: str
+    content: bytes
+    description: str = ""
+    """Of a picture: what it shows, numbers included, for those who do not see it. At most 1,024 characters."""
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
-    """One message. `title`, `body`, `fields` and `footer` make an embed when any of them is there."""
+    """One message. `title`, `body`, `fields`, `footer` and `picture` make an embed when any of them is there."""
 
     text: str = ""
     title: str = ""
@@ -84,6 +95,9 @@ class Card:
     footer: str = ""
     tone: Tone = Tone.NEUTRAL
     rows: tuple[tuple[Button, ...] | Menu, ...] = ()
+    files: tuple[Attachment, ...] = ()
+    picture: str = ""
+    """The name of the file that is shown as a picture in the embed."""
 
     @property
     def ids(self) -> list[str]:
@@ -103,6 +117,7 @@ class Input:
     long: bool = False
     most: int = 4000
     choices: tuple[Choice, ...] = ()
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +144,7 @@ def fitted(card: Card) -> Card:
         fields=tuple(_fitted_fields(card.fields, MAX_EMBED - len(title) - len(body) - len(footer))),
         footer=footer,
         rows=tuple(_fitted_row(row) for row in _checked(card.rows)),
+        files=tuple(replace(file, description=cut(file.description, MAX_ALT_TEXT)) for file in card.files),
     )
 
 

@@ -7,11 +7,12 @@ three seconds), work, `show`.
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import discord
 
-from bot.chat.cards import Button, Card, Form, Input, Menu, fitted
+from bot.chat.cards import Attachment, Button, Card, Form, Input, Menu, fitted
 
 Interaction = discord.Interaction[Any]
 
@@ -65,6 +66,8 @@ def as_message(card: Card) -> dict[str, Any]:
         message["embed"] = embed
     if card.rows:
         message["view"] = _view(card)
+    if card.files:
+        message["files"] = [_file(file) for file in card.files]
     return message
 
 
@@ -75,19 +78,26 @@ def as_edit(card: Card) -> dict[str, Any]:
         "content": card.text or None,
         "embed": _embed(card),
         "view": _view(card) if card.rows else None,
+        "attachments": [_file(file) for file in card.files],
         "allowed_mentions": discord.AllowedMentions.none(),
     }
 
 
 def _embed(card: Card) -> discord.Embed | None:
-    if not (card.title or card.body or card.fields or card.footer):
+    if not (card.title or card.body or card.fields or card.footer or card.picture):
         return None
     embed = discord.Embed(title=card.title or None, description=card.body or None, colour=card.tone.value)
     for name, value in card.fields:
         embed.add_field(name=name, value=value, inline=False)
     if card.footer:
         embed.set_footer(text=card.footer)
+    if card.picture:
+        embed.set_image(url=f"attachment://{card.picture}")
     return embed
+
+
+def _file(file: Attachment) -> discord.File:
+    return discord.File(io.BytesIO(file.content), file.name, description=file.description or None)
 
 
 def _view(card: Card) -> discord.ui.View:
@@ -118,11 +128,17 @@ def _input(question: Input) -> discord.ui.Item[Any]:
             discord.SelectOption(label=choice.label, value=choice.value, default=choice.value == question.value)
             for choice in question.choices
         ]
-        return discord.ui.Select(custom_id=question.id, placeholder=question.placeholder or None, options=options)
+        return discord.ui.Select(
+            custom_id=question.id,
+            placeholder=question.placeholder or None,
+            options=options,
+            required=not question.optional,
+        )
     return discord.ui.TextInput(
         custom_id=question.id,
         style=discord.TextStyle.paragraph if question.long else discord.TextStyle.short,
         default=question.value or None,
         placeholder=question.placeholder or None,
+        required=not question.optional,
         max_length=question.most,
     )

@@ -325,3 +325,24 @@ async def test_vectors_are_cached_by_encoder_and_hash(store: Store) -> None:
     await store.examples.save_vectors(GUILD, "e1", [(hashes[0], b"abcd")])
     assert await store.examples.vectors(GUILD, "e1", hashes) == {hashes[0]: b"abcd", hashes[1]: b"5678"}
     assert await store.examples.vectors(GUILD, "e2", hashes) == {}
+
+
+async def test_unlabelled_texts_wait_in_the_pool_until_labelled_or_taken_out(store: Store, triage: Triage) -> None:
+    at = (GUILD, triage.id)
+    await say(store, triage, "maria", "bug", "known")
+    added = await store.examples.add_unlabelled(
+        *at, ["Known", "one", "One ", "two"], "ada", Source.FILE, 5.0, batch="b"
+    )
+    assert added == 2
+    waiting = await store.examples.find(*at, "one")
+    assert waiting is not None
+    assert waiting.split is None
+    await say(store, triage, "maria", "bug", "one")
+    assert await store.examples.remove_unlabelled(GUILD, "b", "maria") == 0
+    assert await store.examples.remove_unlabelled("other", "b", "ada") == 0
+    assert await store.examples.remove_unlabelled(GUILD, "b", "ada") == 1
+    assert await store.examples.find(*at, "two") is None
+    assert {row.text for row in await store.examples.current(*at)} == {"known", "one"}
+    with pytest.raises(InvalidInput):
+        await store.examples.add_unlabelled(*at, ["three", " "], "ada", Source.FILE, 6.0)
+    assert await store.examples.find(*at, "three") is None

@@ -32,6 +32,7 @@ READS: dict[str, tuple[Call, Any]] = {
     "examples.annotator_counts": (lambda s, t, e: s.examples.annotator_counts(STRANGER, t.id), []),
     "examples.history": (lambda s, t, e: s.examples.history(STRANGER, "maria", t.id), []),
     "examples.vectors": (lambda s, t, e: s.examples.vectors(STRANGER, "e", ["h"]), {}),
+    "examples.remove_unlabelled": (lambda s, t, e: s.examples.remove_unlabelled(STRANGER, "pool", "maria"), 0),
     "predictions.feedback_counts": (lambda s, t, e: s.predictions.feedback_counts(STRANGER, t.id), (0, 0)),
     "predictions.count": (lambda s, t, e: s.predictions.count(STRANGER, t.id), 0),
     "jobs.active": (lambda s, t, e: s.jobs.active(STRANGER, t.id), None),
@@ -57,6 +58,9 @@ REFUSED: dict[str, Call] = {
     ),
     "examples.add_many": lambda s, t, e: s.examples.add_many(
         STRANGER, t.id, [("mine", t.bug.id)], "x", Source.FILE, "b", 1.0
+    ),
+    "examples.add_unlabelled": lambda s, t, e: s.examples.add_unlabelled(
+        STRANGER, t.id, ["mine"], "x", Source.FILE, 1.0
     ),
     "examples.retract": lambda s, t, e: s.examples.retract(STRANGER, e, "maria", 1.0),
     "examples.retract_batch": lambda s, t, e: s.examples.retract_batch(STRANGER, "batch", "maria", 1.0),
@@ -92,6 +96,7 @@ async def event(store: Store, triage: Triage) -> int:
     rows = [("in a batch", triage.bug.id)]
     await store.examples.add_many(GUILD, triage.id, rows, "maria", Source.FILE, "batch", 1.0)
     labelled = await store.examples.add_label(GUILD, triage.id, "secret", triage.bug.id, "maria", Source.COMMAND, 1.0)
+    await store.examples.add_unlabelled(GUILD, triage.id, ["waits"], "maria", Source.FILE, 1.0, batch="pool")
     await store.examples.remember_annotator(GUILD, "maria", "Maria")
     await store.examples.save_vectors(GUILD, "e", [("h", b"1234")])
     await store.classifiers.set_channel_default(GUILD, "10", triage.id)
