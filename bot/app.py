@@ -24,10 +24,12 @@ from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
 from bot.services.prediction import PredictionService
 from bot.services.promotion import PromotionService
+from bot.services.question_plans import QuestionPlans
 from bot.services.serving import Serving
 from bot.services.status import LoopLag, StatusService
 from bot.services.sureness import SurenessService
 from bot.services.system import Services
+from bot.services.teaching import TeachingService
 from bot.services.training import TrainingService
 from storage.artifacts import sweep
 from storage.database import Database
@@ -82,6 +84,8 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
             stores, base=settings.base, version_of=serving.version_of, changed=serving.touch
         )
         labeling = LabelingService(stores, serving, base=settings.base)
+        plans = await stack.enter_async_context(QuestionPlans(stores, serving, engine))
+        teaching = TeachingService(stores, labeling, plans)
         promotion = PromotionService(stores.registry, serving)
         runner = await stack.enter_async_context(
             JobRunner(
@@ -105,7 +109,7 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))
         status = StatusService(stores.classifiers, serving, trainer, lag, space)
         sureness = SurenessService(stores, serving, engine)
-        services = Services(classifiers, labeling, prediction, training, promotion, lesson, status, sureness)
+        services = Services(classifiers, labeling, prediction, training, promotion, lesson, status, sureness, teaching)
         yield System(services, stores, serving)
 
 

@@ -81,6 +81,11 @@ def _pool_removal_merging(db: sqlite_utils.Database) -> None:
     db.executescript(_POOL_REMOVAL_MERGING)
 
 
+@MIGRATIONS(name="0011_rounds")
+def _rounds(db: sqlite_utils.Database) -> None:
+    db.executescript(_ROUNDS)
+
+
 _CLASSIFIERS = """
 CREATE TABLE classifiers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -457,4 +462,37 @@ CROSS JOIN labels AS label ON example.removed_at IS NULL AND label.archived = 0 
           AND opinion.example_id = example.id
     )
 );
+"""
+
+_ROUNDS = """
+CREATE TABLE rounds (
+    guild TEXT NOT NULL,
+    id TEXT NOT NULL CHECK (id <> ''),
+    classifier_id INTEGER NOT NULL,
+    annotator TEXT NOT NULL,
+    wanted INTEGER NOT NULL CHECK (wanted >= 1),
+    created_at REAL NOT NULL,
+    PRIMARY KEY (guild, id),
+    FOREIGN KEY (guild, classifier_id) REFERENCES classifiers (guild, id)
+) STRICT, WITHOUT ROWID;
+
+-- A text that is taken out of the pool takes the questions about it along.
+CREATE TABLE questions (
+    guild TEXT NOT NULL,
+    round TEXT NOT NULL,
+    position INTEGER NOT NULL CHECK (position >= 1),
+    classifier_id INTEGER NOT NULL,
+    example_id INTEGER NOT NULL,
+    annotator TEXT NOT NULL,
+    picked_by_model INTEGER NOT NULL CHECK (picked_by_model IN (0, 1)),
+    outcome TEXT CHECK (outcome IN ('labelled', 'unsure', 'skipped')),
+    event_id INTEGER,
+    asked_at REAL NOT NULL,
+    answered_at REAL,
+    PRIMARY KEY (guild, round, position),
+    FOREIGN KEY (guild, round) REFERENCES rounds (guild, id),
+    FOREIGN KEY (guild, classifier_id, example_id) REFERENCES examples (guild, classifier_id, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX questions_about_an_example ON questions (guild, classifier_id, example_id);
 """

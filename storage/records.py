@@ -156,6 +156,56 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolText:
+    """A text that waits for its first label."""
+
+    example_id: int
+    text: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One person's sitting of `/teach`: so many questions, one after the other."""
+
+    id: str
+    """Random hex: buttons carry it, so a guess must not find another person's."""
+    guild: str
+    classifier_id: int
+    annotator: str
+    wanted: int
+    """Questions at most."""
+    created_at: float
+
+
+class Outcome(StrEnum):
+    """What became of a question."""
+
+    LABELLED = "labelled"
+    UNSURE = "unsure"
+    """This person cannot tell. Others are asked; after two of them nobody is."""
+    SKIPPED = "skipped"
+    """This person does not want to; others are asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One text of a round."""
+
+    round: str
+    position: int
+    """In the round, from 1."""
+    example_id: int
+    text: str
+    picked_by_model: bool
+    """A text that the model picked never becomes golden."""
+    outcome: Outcome | None
+    """None: not answered yet."""
+    event_id: int | None
+    """The label event it became."""
+
+
+@dataclass(frozen=True, slots=True)
 class LabelEvent:
     """Who gave which label when. Append-only."""
 

@@ -11,6 +11,7 @@ from storage.examples import Examples
 from storage.jobs import Jobs
 from storage.predictions import Predictions
 from storage.registry import Registry
+from storage.rounds import Rounds
 from storage.schedules import Schedules
 
 
@@ -24,6 +25,7 @@ class Stores:
     jobs: Jobs
     registry: Registry
     schedules: Schedules
+    rounds: Rounds
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -35,4 +37,5 @@ class Stores:
             Jobs(database),
             Registry(database),
             Schedules(database),
+            Rounds(database),
         )

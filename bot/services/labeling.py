@@ -87,8 +87,19 @@ class LabelingService:
         self._serving = serving
         self._base = base
 
-    async def label(self, actor: Actor, classifier: Classifier, text: str, label: str, source: Source) -> LabelReceipt:
+    async def label(
+        self,
+        actor: Actor,
+        classifier: Classifier,
+        text: str,
+        label: str,
+        source: Source,
+        *,
+        picked_by_model: bool = False,
+    ) -> LabelReceipt:
         """Stores one person's label for one text; the next answers follow it.
+
+        `picked_by_model`: the model asked for this text, so it must not become golden.
 
         Raises:
             InvalidInput (the text), NotFound (no such label; the message names the nearest), StorageError.
@@ -98,7 +109,14 @@ class LabelingService:
         guess, version = await self._guess(classifier, text)
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
         result = await self._examples.add_label(
-            actor.guild, classifier.id, text, wanted.id, actor.id, source, time.time()
+            actor.guild,
+            classifier.id,
+            text,
+            wanted.id,
+            actor.id,
+            source,
+            time.time(),
+            picked_by_model=picked_by_model,
         )
         self._serving.touch(classifier)
         log.info("label.stored", extra={"classifier": classifier.id, "example": result.example.id})

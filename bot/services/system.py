@@ -11,6 +11,7 @@ from bot.services.prediction import PredictionService
 from bot.services.promotion import PromotionService
 from bot.services.status import StatusService
 from bot.services.sureness import SurenessService
+from bot.services.teaching import TeachingService
 from bot.services.training import TrainingService
 
 
@@ -24,3 +25,4 @@ class Services:
     lesson: LessonService
     status: StatusService
     sureness: SurenessService
+    teaching: TeachingService

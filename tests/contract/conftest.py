@@ -15,6 +15,7 @@ from storage.jobs import Jobs
 from storage.predictions import Predictions
 from storage.records import Classifier, JobState, Label, ModelVersion, TrainingJob
 from storage.registry import Registry
+from storage.rounds import Rounds
 from storage.schedules import Schedules
 
 GUILD = "g1"
@@ -31,10 +32,13 @@ class Store:
     jobs: Jobs
     registry: Registry
     schedules: Schedules
+    rounds: Rounds
 
     @classmethod
     def on(cls, db: Database) -> Store:
-        return cls(db, Classifiers(db), Examples(db), Predictions(db), Jobs(db), Registry(db), Schedules(db))
+        return cls(
+            db, Classifiers(db), Examples(db), Predictions(db), Jobs(db), Registry(db), Schedules(db), Rounds(db)
+        )
 
 
 @dataclass(frozen=True)

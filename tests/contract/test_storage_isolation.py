@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from storage.errors import NotFound, StorageError, UserError
-from storage.records import ClassifierSettings, JobState, Schedule, Source
+from storage.records import ClassifierSettings, JobState, Outcome, Round, Schedule, Source
 from tests.contract.conftest import GUILD, Store, Triage, make_job, make_triage, make_version
 from tests.contract.test_storage_predictions import make_prediction
 
@@ -41,6 +41,13 @@ READS: dict[str, tuple[Call, Any]] = {
     "registry.list": (lambda s, t, e: s.registry.list(STRANGER, t.id), []),
     "registry.champion": (lambda s, t, e: s.registry.champion(STRANGER, t.id), 0),
     "registry.promotions": (lambda s, t, e: s.registry.promotions(STRANGER, t.id), []),
+    "rounds.pool": (lambda s, t, e: s.rounds.pool(STRANGER, t.id, 9), []),
+    "rounds.waiting": (lambda s, t, e: s.rounds.waiting(STRANGER, t.id), 0),
+    "rounds.wants_golden": (lambda s, t, e: s.rounds.wants_golden(STRANGER, t.id), True),
+    "rounds.not_for": (lambda s, t, e: s.rounds.not_for(STRANGER, t.id, "ada", 1.0), set()),
+    "rounds.questions": (lambda s, t, e: s.rounds.questions(STRANGER, "r1"), []),
+    "rounds.settle": (lambda s, t, e: s.rounds.settle(STRANGER, "r1", 1, Outcome.SKIPPED, None, 1.0), False),
+    "rounds.reopen": (lambda s, t, e: s.rounds.reopen(STRANGER, "r1", 1, 1.0), False),
     "schedules.get": (lambda s, t, e: s.schedules.get(STRANGER, t.id), None),
     "schedules.take_slot": (lambda s, t, e: s.schedules.take_slot(STRANGER, t.id, "2030-01-01T00:00"), False),
 }
@@ -73,10 +80,19 @@ REFUSED: dict[str, Call] = {
     "registry.get": lambda s, t, e: s.registry.get(STRANGER, t.id, 1),
     "registry.promote": lambda s, t, e: s.registry.promote(STRANGER, t.id, 0, 1, "x", "mine", 1.0),
     "registry.base_on": lambda s, t, e: s.registry.base_on(STRANGER, t.id, None),
+    "rounds.get": lambda s, t, e: s.rounds.get(STRANGER, "r1"),
+    "rounds.ask": lambda s, t, e: s.rounds.ask(STRANGER, "r1", 1, picked_by_model=False, now=1.0),
     "registry.mark_damaged": lambda s, t, e: s.registry.mark_damaged(STRANGER, t.id, 1),
 }
 
-GUILD_IN_THE_RECORD = {"predictions.add", "jobs.create", "jobs.change", "registry.add", "schedules.save"}
+GUILD_IN_THE_RECORD = {
+    "predictions.add",
+    "jobs.create",
+    "jobs.change",
+    "registry.add",
+    "schedules.save",
+    "rounds.create",
+}
 """Tested below."""
 
 OTHERWISE = {
@@ -106,16 +122,29 @@ async def event(store: Store, triage: Triage) -> int:
     await store.registry.add(make_version(triage.classifier))
     await store.registry.promote(GUILD, triage.id, 1, 0, "gate", "better", 1.0)
     await store.schedules.save(Schedule(GUILD, triage.id, "0 3 * * *", None, "UTC", True, None))
+    await store.rounds.create(Round("r1", GUILD, triage.id, "maria", 3, 1.0))
+    waiting = await store.rounds.pool(GUILD, triage.id, 1)
+    assert await store.rounds.ask(GUILD, "r1", waiting[0].example_id, picked_by_model=False, now=1.0)
     await make_triage(store, STRANGER, "stranger")
     return labelled.event.id
 
 
 async def contents(store: Store) -> list[list[tuple[Any, ...]]]:
-    tables = "classifiers labels channel_defaults examples label_events predictions feedback jobs versions champions"
+    tables = "classifiers labels channel_defaults examples label_events predictions feedback jobs versions champions "
+    tables += "origins promotions schedules annotators vectors rounds questions"
     return await store.db.read(
         lambda connection: [
             connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in [*tables.split(), "origins", "promotions", "schedules", "annotators", "vectors"]
+            for table in [
+                *tables.split(),
+                "origins",
+                "promotions",
+                "schedules",
+                "annotators",
+                "vectors",
+                "rounds",
+                "questions",
+            ]
         ]
     )
 
@@ -148,6 +177,7 @@ async def test_a_record_with_another_guilds_ids_is_not_found(store: Store, triag
         lambda: store.jobs.change(make_job(foreign, "j1"), JobState.CANCELLED, 1.0),
         lambda: store.registry.add(make_version(foreign)),
         lambda: store.registry.base_on(STRANGER, strangers.id, ours),
+        lambda: store.rounds.create(Round("r9", STRANGER, triage.id, "x", 1, 1.0)),
         lambda: store.schedules.save(Schedule(STRANGER, triage.id, None, 1, "UTC", True, None)),
     ]
     for call in calls:

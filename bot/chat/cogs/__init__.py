@@ -10,11 +10,13 @@ from bot.chat.cogs.general import General
 from bot.chat.cogs.labeling import Labeling
 from bot.chat.cogs.labels import LabelCommands
 from bot.chat.cogs.models import ModelCommands
+from bot.chat.cogs.teaching import Teaching
 from bot.chat.cogs.training import TrainCommands
 
 COGS: tuple[type[PupilCog], ...] = (
     Asking,
     Labeling,
+    Teaching,
     Correcting,
     LabelCommands,
     ClassifierCommands,

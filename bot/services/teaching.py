@@ -1,0 +1,189 @@
+"""Rounds of questions: the model asks a person about the texts that it would learn most from.
+
+A round is a row of the database, and so is each question, so that a card answered after a restart goes on where it
+was. Two people are never asked about the same text at the same time.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from bot.services.labeling import LabelingService, LabelReceipt, UndoReceipt
+from bot.services.people import Actor
+from bot.services.question_plans import QuestionPlans
+from storage.errors import InvalidInput, NotAllowed, NotFound
+from storage.events import falls_golden
+from storage.records import Classifier, Label, Outcome, Question, Round, Source, text_hash
+from storage.stores import Stores
+
+MOST_ASKED = 100
+"""Questions in one round at most."""
+FEW_LABELS = 8
+"""Up to here all labels are shown, in their own order; with more, the likely ones come first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question as it is shown."""
+
+    question: Question
+    labels: list[Label]
+    """All of them. The model's ranking where there are many and the text cannot become golden; else their own order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a round stands after something was done."""
+
+    round: Round
+    classifier: Classifier
+    asked: Asked | None
+    """None: the round is over."""
+    tally: Counter[Outcome] = field(default_factory=Counter)
+    waiting: int = 0
+    """Texts that wait for their first label, this one included."""
+    receipt: LabelReceipt | None = None
+    """What the answer did that led here."""
+    undone: UndoReceipt | None = None
+
+    @property
+    def answered(self) -> int:
+        return self.tally.total()
+
+
+class TeachingService:
+    def __init__(self, stores: Stores, labeling: LabelingService, plans: QuestionPlans) -> None:
+        self._rounds = stores.rounds
+        self._classifiers = stores.classifiers
+        self._labeling = labeling
+        self._plans = plans
+
+    async def begin(self, actor: Actor, classifier: Classifier, wanted: int) -> Step:
+        """A new round of at most `wanted` questions, with its first one.
+
+        Raises:
+            InvalidInput: there are no labels, `wanted` is out of range, or no text is there to ask about.
+        """
+        if not 1 <= wanted <= MOST_ASKED:
+            raise InvalidInput(f"A round has 1 to {MOST_ASKED} questions.")
+        if not await self._classifiers.labels(classifier.guild, classifier.id):
+            raise InvalidInput(f"`{classifier.name}` has no labels yet. A lead adds one with /labels create.")
+        round = Round(secrets.token_hex(6), classifier.guild, classifier.id, actor.id, wanted, time.time())
+        await self._rounds.create(round)
+        step = await self._next(classifier, round)
+        if step.asked is None:
+            raise InvalidInput(_nothing_to_ask(classifier, step.waiting))
+        return step
+
+    async def look(self, actor: Actor, round_id: str) -> Step:
+        """Where a round stands. Raises NotFound; NotAllowed: it is somebody else's."""
+        round, classifier = await self._mine(actor, round_id)
+        return await self._next(classifier, round)
+
+    async def label(self, actor: Actor, round_id: str, position: int, label: str) -> Step:
+        """Answers a question; a question that was answered before (a double click) is left as it is.
+
+        Raises:
+            NotFound (no such round or label), NotAllowed, StorageError.
+        """
+        round, classifier = await self._mine(actor, round_id)
+        question = await self._open(round, position)
+        if question is None:
+            return await self._next(classifier, round)
+        receipt = await self._labeling.label(
+            actor, classifier, question.text, label, Source.COMMAND, picked_by_model=question.picked_by_model
+        )
+        now = time.time()
+        await self._rounds.settle(round.guild, round.id, position, Outcome.LABELLED, receipt.event_id, now)
+        return replace(await self._next(classifier, round), receipt=receipt)
+
+    async def label_by_id(self, actor: Actor, round_id: str, position: int, label_id: int) -> Step:
+        """The same for a label that was chosen from those shown."""
+        _, classifier = await self._mine(actor, round_id)
+        labels = await self._classifiers.labels(classifier.guild, classifier.id)
+        name = next((label.name for label in labels if label.id == label_id), None)
+        if name is None:
+            raise NotFound("That label is not there any more. Choose another one.")
+        return await self.label(actor, round_id, position, name)
+
+    async def pass_on(self, actor: Actor, round_id: str, position: int, outcome: Outcome) -> Step:
+        """Unsure or skipped: the text stays in the pool for others."""
+        round, classifier = await self._mine(actor, round_id)
+        await self._rounds.settle(round.guild, round.id, position, outcome, None, time.time())
+        return await self._next(classifier, round)
+
+    async def undo(self, actor: Actor, round_id: str) -> Step:
+        """The question answered last is asked again, and its label taken back."""
+        round, classifier = await self._mine(actor, round_id)
+        questions = await self._rounds.questions(round.guild, round.id)
+        last = next((each for each in reversed(questions) if each.outcome is not None), None)
+        undone = None
+        if last is not None:
+            if last.event_id is not None:
+                undone = await self._labeling.undo(actor, last.event_id)
+            await self._rounds.reopen(round.guild, round.id, last.position, time.time())
+        return replace(await self._next(classifier, round), undone=undone)
+
+    # What comes next
+
+    async def _next(self, classifier: Classifier, round: Round) -> Step:
+        """The open question, else a new one while the round and the pool have any."""
+        questions = await self._rounds.questions(round.guild, round.id)
+        tally = Counter(each.outcome for each in questions if each.outcome is not None)
+        question = next((each for each in questions if each.outcome is None), None)
+        if question is None and len(questions) < round.wanted:
+            question = await self._ask(classifier, round)
+        asked = None if question is None else Asked(question, await self._choices(classifier, question))
+        waiting = await self._rounds.waiting(round.guild, round.classifier_id)
+        return Step(round, classifier, asked, tally, waiting)
+
+    async def _ask(self, classifier: Classifier, round: Round) -> Question | None:
+        at = (round.guild, round.classifier_id)
+        not_for = await self._rounds.not_for(*at, round.annotator, time.time())
+        async for text, by_model in self._plans.texts(classifier, not_for):
+            question = await self._rounds.ask(
+                round.guild, round.id, text.example_id, picked_by_model=by_model, now=time.time()
+            )
+            if question is not None:
+                return question
+        return None
+
+    async def _choices(self, classifier: Classifier, question: Question) -> list[Label]:
+        labels = await self._classifiers.labels(classifier.guild, classifier.id)
+        if len(labels) <= FEW_LABELS or _may_be_golden(question):
+            return labels
+        likely = await self._labeling.suggest(classifier, question.text, "")
+        ranks = {name: rank for rank, (name, _) in enumerate(likely)}
+        return sorted(labels, key=lambda label: ranks.get(label.name, len(ranks)))
+
+    # Whose round it is
+
+    async def _mine(self, actor: Actor, round_id: str) -> tuple[Round, Classifier]:
+        round = await self._rounds.get(actor.guild, round_id)
+        if round.annotator != actor.id:
+            raise NotAllowed("These questions were asked of somebody else. Get your own with /teach.")
+        return round, await self._classifiers.by_id(round.guild, round.classifier_id)
+
+    async def _open(self, round: Round, position: int) -> Question | None:
+        questions = await self._rounds.questions(round.guild, round.id)
+        return next((each for each in questions if each.position == position and each.outcome is None), None)
+
+
+def _may_be_golden(question: Question) -> bool:
+    """The model's opinion of a text that may measure it is kept from whoever labels it."""
+    return not question.picked_by_model and falls_golden(text_hash(question.text))
+
+
+def _nothing_to_ask(classifier: Classifier, waiting: int) -> str:
+    if waiting:
+        return (
+            f"`{classifier.name}` has {waiting} unlabelled {'text' if waiting == 1 else 'texts'}, but none for you now: "
+            "others are being asked, or you have passed already. Try again in a quarter of an hour."
+        )
+    return (
+        f"No unlabelled text waits in `{classifier.name}`. A lead brings some with /examples import: a file with a "
+        "column `text` and no labels. A text of your own you teach with /label."
+    )

@@ -1,0 +1,104 @@
+"""The pool and the questions about it: one person at a time, nothing asked twice, nothing lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from storage.errors import NotFound
+from storage.records import Outcome, Question, Round, Source
+from storage.rounds import HOLD, UNSURE_AT_MOST
+from tests.contract.conftest import GUILD, Store, Triage
+
+TEXTS = ["one", "two", "three", "four"]
+
+
+@pytest.fixture
+async def pool(store: Store, triage: Triage) -> dict[str, int]:
+    """Example ids by text."""
+    await store.examples.add_unlabelled(GUILD, triage.id, TEXTS, "maria", Source.FILE, 1.0, batch="b")
+    return {each.text: each.example_id for each in await store.rounds.pool(GUILD, triage.id, 10)}
+
+
+async def begin(store: Store, triage: Triage, who: str, name: str | None = None) -> str:
+    round = Round(name or f"of {who}", GUILD, triage.id, who, 3, 1.0)
+    await store.rounds.create(round)
+    return round.id
+
+
+async def ask(store: Store, round_id: str, example_id: int, now: float = 10.0) -> Question | None:
+    return await store.rounds.ask(GUILD, round_id, example_id, picked_by_model=True, now=now)
+
+
+async def test_the_pool_is_always_in_the_same_order_and_ends_with_the_label(
+    store: Store, triage: Triage, pool: dict[str, int]
+) -> None:
+    order = [each.text for each in await store.rounds.pool(GUILD, triage.id, 10)]
+    assert sorted(order) == sorted(TEXTS)
+    assert [each.text for each in await store.rounds.pool(GUILD, triage.id, 2)] == order[:2]
+    await store.examples.add_label(GUILD, triage.id, "two", triage.bug.id, "ada", Source.COMMAND, 2.0)
+    assert [each.text for each in await store.rounds.pool(GUILD, triage.id, 10)] == [
+        text for text in order if text != "two"
+    ]
+    assert await store.rounds.waiting(GUILD, triage.id) == 3
+
+
+async def test_a_text_is_asked_of_one_person_until_they_are_gone(
+    store: Store, triage: Triage, pool: dict[str, int]
+) -> None:
+    ada, maria = await begin(store, triage, "ada"), await begin(store, triage, "maria")
+    assert await ask(store, ada, pool["one"])
+    assert await ask(store, maria, pool["one"]) is None
+    assert await store.rounds.not_for(GUILD, triage.id, "maria", 11.0) == {pool["one"]}
+    assert await store.rounds.not_for(GUILD, triage.id, "ada", 11.0) == set()
+    assert await store.rounds.not_for(GUILD, triage.id, "maria", 10.0 + HOLD) == set()
+    assert await ask(store, maria, pool["one"], 10.0 + HOLD)
+
+
+async def test_there_is_one_open_question_and_the_next_gets_the_next_place(
+    store: Store, triage: Triage, pool: dict[str, int]
+) -> None:
+    ada = await begin(store, triage, "ada")
+    first = await ask(store, ada, pool["one"])
+    assert first == await ask(store, ada, pool["two"])
+    assert await store.rounds.settle(GUILD, ada, 1, Outcome.SKIPPED, None, 11.0)
+    assert not await store.rounds.settle(GUILD, ada, 1, Outcome.UNSURE, None, 12.0)
+    assert await ask(store, ada, pool["one"]) is None
+    second = await ask(store, ada, pool["two"])
+    assert second is not None
+    assert (second.position, second.text, second.picked_by_model) == (2, "two", True)
+    assert [each.outcome for each in await store.rounds.questions(GUILD, ada)] == [Outcome.SKIPPED, None]
+
+
+async def test_what_somebody_passed_on_is_asked_of_others_until_two_could_not_tell(
+    store: Store, triage: Triage, pool: dict[str, int]
+) -> None:
+    people = [f"person {number}" for number in range(UNSURE_AT_MOST)]
+    for number, person in enumerate(people):
+        assert pool["one"] not in await store.rounds.not_for(GUILD, triage.id, person, 20.0)
+        round_id = await begin(store, triage, person)
+        assert await ask(store, round_id, pool["one"], 20.0)
+        await store.rounds.settle(GUILD, round_id, 1, Outcome.UNSURE, None, 21.0)
+        assert pool["one"] in await store.rounds.not_for(GUILD, triage.id, person, 22.0 + number)
+    assert pool["one"] in await store.rounds.not_for(GUILD, triage.id, "somebody else", 30.0)
+
+
+async def test_a_question_opened_again_is_asked_again(store: Store, triage: Triage, pool: dict[str, int]) -> None:
+    ada = await begin(store, triage, "ada")
+    await ask(store, ada, pool["one"])
+    assert not await store.rounds.reopen(GUILD, ada, 1, 11.0)
+    await store.rounds.settle(GUILD, ada, 1, Outcome.LABELLED, 7, 11.0)
+    assert await store.rounds.reopen(GUILD, ada, 1, 12.0)
+    again = await ask(store, ada, pool["two"])
+    assert again is not None
+    assert (again.position, again.text, again.event_id) == (1, "one", None)
+
+
+async def test_an_import_that_is_taken_back_takes_its_questions_along(
+    store: Store, triage: Triage, pool: dict[str, int]
+) -> None:
+    ada = await begin(store, triage, "ada")
+    await ask(store, ada, pool["one"])
+    assert await store.examples.remove_unlabelled(GUILD, "b", "maria") == 4
+    assert await store.rounds.questions(GUILD, ada) == []
+    with pytest.raises(NotFound):
+        await store.rounds.get(GUILD, "unknown")
