@@ -179,9 +179,10 @@ def _may_be_golden(question: Question) -> bool:
 
 def _nothing_to_ask(classifier: Classifier, waiting: int) -> str:
     if waiting:
+        texts = "text" if waiting == 1 else "texts"
         return (
-            f"`{classifier.name}` has {waiting} unlabelled {'text' if waiting == 1 else 'texts'}, but none for you now: "
-            "others are being asked, or you have passed already. Try again in a quarter of an hour."
+            f"`{classifier.name}` has {waiting} unlabelled {texts}, but none for you now. "
+            "Others are being asked, or you have passed already. Try again in a quarter of an hour."
         )
     return (
         f"No unlabelled text waits in `{classifier.name}`. A lead brings some with /examples import: a file with a "

@@ -123,7 +123,7 @@ async def test_an_empty_pool_says_how_to_fill_it_and_a_used_up_one_ends_the_roun
     await stage.system.stores.examples.add_unlabelled(GUILD_ID, 1, ["only one"], LEAD.id, Source.FILE, 1.0)
     asked = await stage.ada.command("teach")
     busy = await stage.jonas.command("teach")
-    assert "1 unlabelled text, but none for you now" in busy.text
+    assert "1 unlabelled text, but none for you now." in busy.text
     done = await stage.ada.click(asked, "Unsure")
     assert "Nothing was taught this time." in done.text
     assert "There is no other text for you to look at just now." in done.text
