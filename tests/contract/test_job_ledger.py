@@ -1,0 +1,200 @@
+"""The job ledger under anything that can happen to it: workers that are late, clocks that jump, a process that dies.
+
+A state machine draws the steps. A worker holds a job as it knew it when it claimed it; after a crash the old ones live
+on, as a trainer would that comes back late. Whatever happens: a final job stays as it ended, attempts only grow, no
+stale write is accepted, a job becomes one version at most, which goes live once at most, and in the end every job ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from storage.database import Database
+from storage.errors import Conflict
+from storage.records import FINAL_STATES, LEGAL_CHANGES, JobState, TrainingJob
+from storage.rows import rows
+from tests.contract.conftest import GUILD, Store, make_job, make_triage, make_version
+
+STEPS = ("upload", "register", "promote", "succeed")
+"""What a finishing worker does, in this order; it can die after each."""
+CLOCK = st.floats(0, 1e6)
+
+
+class Ledger(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        memory = Path("/dev/shm")  # 15,000 steps: nothing here depends on a disk that lasts
+        self.folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+        self.lives = 0
+        self.workers: list[TrainingJob] = []
+        self.ended: dict[str, JobState] = {}
+        self.attempts: dict[str, int] = {}
+        self.asked = 0
+        self.open()
+        self.triage = self.run(make_triage(self.store, GUILD))
+
+    def run(self, call: Any) -> Any:
+        return self.runner.run(call)
+
+    def open(self) -> None:
+        self.db = Database(self.folder / str(self.lives) / "pupil.db")
+        self.run(self.db.__aenter__())
+        self.store = Store.on(self.db)
+
+    def worker(self, number: int) -> TrainingJob:
+        return self.workers[number % len(self.workers)]
+
+    def current(self, job: TrainingJob) -> TrainingJob:
+        return self.run(self.store.jobs.get(GUILD, job.id))  # type: ignore[no-any-return]
+
+    @rule(same=st.booleans(), now=CLOCK)
+    def ask(self, same: bool, now: float) -> None:
+        self.asked += not same
+        champion = self.run(self.store.registry.champion(GUILD, self.triage.id))
+        fields = {"key": f"labels {self.asked}", "champion": champion, "created_at": now}
+        job = make_job(self.triage.classifier, f"job {self.asked} at {now}", **fields)
+        self.run(self.store.jobs.create(job))
+
+    @rule(now=CLOCK)
+    def claim(self, now: float) -> None:
+        """Hypothesis leaves some rules out of some runs, so that this one sees to its own job."""
+        if not self.run(self.store.jobs.unfinished()):
+            self.ask(same=False, now=now)
+        job = self.run(self.store.jobs.claim(now))
+        if job is not None:
+            assert job.attempt == self.attempts.get(job.id, 0) + 1, "a new attempt has a new number"
+            self.workers.append(job)
+
+    @rule(now=CLOCK)
+    def try_again(self, now: float) -> None:
+        """The attempt under way is given up and the next one claimed; whoever works on the old one does not know."""
+        for job in self.run(self.store.jobs.unfinished()):
+            if job.state is not JobState.QUEUED:
+                self.run(self.store.jobs.change(job, JobState.QUEUED, now, not_before=0.0))
+        self.claim(now=now)
+
+    @precondition(lambda self: self.workers)
+    @rule(
+        number=st.integers(0, 99),
+        state=st.sampled_from([state for state in JobState if state is not JobState.SUCCEEDED]),
+        now=CLOCK,
+        wait=st.floats(0, 1e5),
+    )
+    def change(self, number: int, state: JobState, now: float, wait: float) -> None:
+        job = self.worker(number)
+        before = self.current(job)
+        legal = state in LEGAL_CHANGES[before.state] or (state is before.state and state not in FINAL_STATES)
+        try:
+            self.run(self.store.jobs.change(job, state, now, not_before=now + wait))
+        except Conflict:
+            assert not (legal and before.attempt == job.attempt and state is not JobState.LEASED)
+            assert self.current(job) == before
+        else:
+            assert before.attempt == job.attempt, "a stale write was accepted"
+            assert legal or state is JobState.LEASED
+
+    @precondition(lambda self: self.workers)
+    @rule(number=st.integers(0, 99), dies_after=st.sampled_from([None, *STEPS]), now=CLOCK)
+    def finish(self, number: int, dies_after: str | None, now: float) -> None:
+        """As the bot does it, in this order, whether or not this worker's attempt still counts."""
+        job = self.worker(number)
+        try:
+            for step in STEPS:
+                job = self._step(job, step, now)
+                if step == dies_after:
+                    return
+        except Conflict:
+            pass
+
+    def _step(self, job: TrainingJob, step: str, now: float) -> TrainingJob:
+        jobs, registry = self.store.jobs, self.store.registry
+        match step:
+            case "upload":
+                state = self.current(job).state
+                if state is JobState.LEASED:
+                    job = self.run(jobs.change(job, JobState.RUNNING, now))
+                return self.run(jobs.change(job, JobState.UPLOADING, now))  # type: ignore[no-any-return]
+            case "register":
+                self.run(registry.add(make_version(self.triage.classifier, job.id)))
+            case "promote":
+                version = self._version_of(job)
+                if version["state"] == "candidate":
+                    champion = self.run(registry.champion(GUILD, self.triage.id))
+                    if champion == job.champion:
+                        self.run(
+                            registry.promote(GUILD, self.triage.id, version["number"], champion, "gate", "better", now)
+                        )
+            case "succeed":
+                number = self._version_of(job)["number"]
+                return self.run(jobs.change(job, JobState.SUCCEEDED, now, version=number))  # type: ignore[no-any-return]
+        return job
+
+    def _version_of(self, job: TrainingJob) -> Any:
+        return self.read("SELECT number, state FROM versions WHERE job_id = ?", job.id)[0]
+
+    @rule()
+    def crash(self) -> None:
+        """The files as they are at this moment, without a farewell, opened by another process; the workers live on."""
+        before, self.lives = self.folder / str(self.lives), self.lives + 1
+        after = self.folder / str(self.lives)
+        after.mkdir()
+        for path in before.glob("pupil.db*"):
+            if path.suffix != ".lock":
+                shutil.copy(path, after / path.name)
+        self.run(self.db.__aexit__(None, None, None))
+        self.open()
+
+    def read(self, sql: str, *parameters: Any) -> list[Any]:
+        found: list[Any] = self.run(self.db.read(lambda connection: rows(connection, sql, parameters)))
+        return found
+
+    @invariant()
+    def what_ended_stays_as_it_ended_and_attempts_only_grow(self) -> None:
+        for found in self.read("SELECT id, state, attempt FROM jobs"):
+            state, name = JobState(found["state"]), found["id"]
+            assert self.ended.get(name, state) is state
+            assert found["attempt"] >= self.attempts.get(name, 0)
+            self.attempts[name] = found["attempt"]
+            if state in FINAL_STATES:
+                self.ended[name] = state
+
+    @invariant()
+    def one_job_is_active_and_each_became_one_version_that_went_live_once(self) -> None:
+        active = "state IN ('queued', 'leased', 'running', 'uploading')"
+        assert self.read(f"SELECT count(*) FROM jobs WHERE {active}")[0][0] <= 1
+        versions = self.read("SELECT job_id, count(*) AS made FROM versions GROUP BY job_id")
+        assert all(found["made"] == 1 for found in versions)
+        live = self.read("SELECT number, count(*) AS times FROM promotions WHERE by = 'gate' GROUP BY number")
+        assert all(found["times"] == 1 for found in live)
+
+    def teardown(self) -> None:
+        """A bot that is left in peace brings every job to its end."""
+        try:
+            for job in self.run(self.store.jobs.unfinished()):
+                if job.state is not JobState.QUEUED:
+                    self.run(self.store.jobs.change(job, JobState.QUEUED, 0.0))
+            while (job := self.run(self.store.jobs.claim(1e9))) is not None:
+                for step in STEPS:
+                    job = self._step(job, step, 1e9)
+            assert self.run(self.store.jobs.unfinished()) == []
+        finally:
+            self.run(self.db.__aexit__(None, None, None))
+            self.runner.close()
+            shutil.rmtree(self.folder)
+
+
+@pytest.mark.slow
+class TestLedger(Ledger.TestCase):  # type: ignore[name-defined, misc]
+    settings = settings(
+        max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    )
