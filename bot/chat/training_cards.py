@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from bot.chat.cards import Button, Card, Style, Tone
 from bot.chat.text import bar, block, counted, cut, duration, escaped, sentence
+from bot.services.slots import next_slots
 from bot.services.updates import JobUpdate
 from storage.records import (
     EvaluationReport,
@@ -239,6 +241,14 @@ def schedule_words(schedule: Schedule | None) -> str:
     if schedule.after_labels:
         when.append(f"after {schedule.after_labels:,} new labels")
     return f"It retrains {' and '.join(when)}, if there is something new."
+
+
+def next_runs_words(schedule: Schedule | None, now: datetime) -> str:
+    """The next three times of day at which it looks, each in the reader's own time zone; "" where there is no clock."""
+    if schedule is None or not schedule.enabled or not schedule.cron:
+        return ""
+    runs = next_slots(schedule.cron, schedule.timezone, now)
+    return "\nNext, by your clock: " + ", ".join(f"<t:{int(run.timestamp())}:f>" for run in runs) + "."
 
 
 def cron_words(cron: str) -> str:

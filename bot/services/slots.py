@@ -63,17 +63,17 @@ def latest_slot(cron: str, timezone: str, last_slot: str, now: datetime) -> str 
 
 
 def next_slots(cron: str, timezone: str, now: datetime, count: int = 3) -> list[datetime]:
-    """The next runs, aware of the schedule's zone."""
+    """The next runs, aware of the schedule's zone; the hour that happens twice is one of them."""
     trigger = check_cron(cron, timezone)
-    runs: list[datetime] = []
+    runs: dict[str, datetime] = {}
     moment = now
     while len(runs) < count:
         run = trigger.get_next_fire_time(None, moment)
         if run is None:
             break
-        runs.append(run)
+        runs.setdefault(run.strftime(SLOT), run)
         moment = _after(run)
-    return runs
+    return list(runs.values())
 
 
 def _newest_between(trigger: CronTrigger, start: datetime, end: datetime) -> datetime | None:

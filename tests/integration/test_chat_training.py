@@ -220,6 +220,7 @@ async def test_the_schedule_is_set_in_words_and_shown(stage: Stage) -> None:
     assert "does not retrain by itself" in (await stage.jonas.command("train schedule")).text
     reply = await stage.maria.command("train schedule", at="03:00", timezone="Europe/Berlin", after_labels=50)
     assert "every day at 03:00 (Europe/Berlin) and after 50 new labels" in reply.text
+    assert reply.text.count("<t:") == 3
     kept = await stage.maria.command("train schedule", at="4:30")
     assert "every day at 04:30 (Europe/Berlin) and after 50 new labels" in kept.text
     assert "does not retrain" in (await stage.maria.command("train schedule", off=True)).text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -36,7 +37,7 @@ from bot.chat.overview_cards import (
     versions_card,
 )
 from bot.chat.text import bar, block, code, counted, cut, duration, escaped, listed, percent, quoted
-from bot.chat.training_cards import job_card, result_card, schedule_words
+from bot.chat.training_cards import job_card, next_runs_words, result_card, schedule_words
 from bot.services.classifiers import Stats
 from bot.services.labeling import LabelReceipt, UndoReceipt
 from bot.services.updates import JobUpdate
@@ -147,6 +148,17 @@ class TestWords:
         schedule = Schedule("g", 1, crontab("3:05"), 50, "Europe/Berlin", True, None)
         assert "every day at 03:05 (Europe/Berlin) and after 50 new labels" in schedule_words(schedule)
         assert "does not retrain by itself" in schedule_words(None)
+
+    def test_the_next_three_runs_are_told_in_the_readers_own_time(self) -> None:
+        schedule = Schedule("g", 1, "30 2 * * *", None, "Europe/Berlin", True, None)
+        before_summer_time = datetime(2026, 3, 27, 12, tzinfo=UTC)
+        # Half past two does not happen on 29 March in Berlin: that run comes an hour later by the clock.
+        runs = [datetime(2026, 3, 28, 1, 30), datetime(2026, 3, 29, 1, 30), datetime(2026, 3, 30, 0, 30)]
+        stamps = ", ".join(f"<t:{int(run.replace(tzinfo=UTC).timestamp())}:f>" for run in runs)
+        assert next_runs_words(schedule, before_summer_time) == f"\nNext, by your clock: {stamps}."
+        assert next_runs_words(replace(schedule, enabled=False), before_summer_time) == ""
+        assert next_runs_words(replace(schedule, cron=None, after_labels=9), before_summer_time) == ""
+        assert next_runs_words(None, before_summer_time) == ""
 
     def test_versions_are_read_as_people_write_them(self) -> None:
         assert [version_number(text) for text in ("v3", "3", " V3+12 ")] == [3, 3, 3]

@@ -62,6 +62,11 @@ def test_next_runs_are_three_and_rise() -> None:
     assert [run.day for run in runs] == [25, 26, 27]
 
 
+def test_the_next_runs_hold_the_hour_that_happens_twice_once() -> None:
+    runs = next_slots("30 2 * * *", "Europe/Berlin", at("2026-10-24T12:00"))
+    assert [run.day for run in runs] == [25, 26, 27]
+
+
 @pytest.mark.parametrize(
     ("cron", "zone"), [("every night", "UTC"), ("61 3 * * *", "UTC"), ("0 3 30 2 *", "UTC"), ("0 3 * * *", "Mars/Base")]
 )

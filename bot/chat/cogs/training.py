@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from discord import app_commands
 from discord.ext import commands
@@ -13,7 +14,7 @@ from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.sending import begin, show
 from bot.chat.text import code, counted
-from bot.chat.training_cards import job_card, schedule_words
+from bot.chat.training_cards import job_card, next_runs_words, schedule_words
 from bot.services.people import Actor
 from bot.services.training import NotYet, Requested
 from storage.records import Classifier
@@ -101,7 +102,8 @@ class TrainCommands(PupilCog, commands.GroupCog, group_name="train", group_descr
         elif at or after_labels or timezone:
             await self._set_schedule(actor, chosen, at, after_labels, timezone)
         schedule = await self.services.training.get_schedule(chosen)
-        await show(interaction, Card(f"{code(chosen.name)}: {schedule_words(schedule)}"))
+        runs = next_runs_words(schedule, datetime.now(UTC))
+        await show(interaction, Card(f"{code(chosen.name)}: {schedule_words(schedule)}{runs}"))
 
     async def _set_schedule(
         self, actor: Actor, classifier: Classifier, at: str | None, after_labels: int | None, timezone: str | None
