@@ -8,8 +8,10 @@ from typing import Self
 from storage.classifiers import Classifiers
 from storage.database import Database
 from storage.examples import Examples
+from storage.guilds import Guilds
 from storage.jobs import Jobs
 from storage.predictions import Predictions
+from storage.privacy import Privacy
 from storage.registry import Registry
 from storage.schedules import Schedules
 
@@ -24,6 +26,8 @@ class Stores:
     jobs: Jobs
     registry: Registry
     schedules: Schedules
+    guilds: Guilds
+    privacy: Privacy
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -35,4 +39,6 @@ class Stores:
             Jobs(database),
             Registry(database),
             Schedules(database),
+            Guilds(database),
+            Privacy(database),
         )

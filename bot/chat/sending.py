@@ -12,7 +12,7 @@ from typing import Any
 
 import discord
 
-from bot.chat.cards import Attachment, Button, Card, Form, Input, Menu, fitted
+from bot.chat.cards import Attachment, Button, Card, Form, Input, Menu, Pick, fitted
 
 Interaction = discord.Interaction[Any]
 
@@ -114,12 +114,25 @@ def _button(button: Button, row: int) -> discord.ui.Button[Any]:
     return discord.ui.Button(label=button.label, custom_id=button.id, style=style, row=row)
 
 
-def _select(menu: Menu, row: int) -> discord.ui.Select[Any]:
+def _select(menu: Menu, row: int) -> discord.ui.Item[Any]:
+    if menu.pick is not Pick.CHOICES:
+        return _entity_select(menu, row)
     options = [
         discord.SelectOption(label=choice.label, value=choice.value, description=choice.description or None)
         for choice in menu.choices
     ]
     return discord.ui.Select(custom_id=menu.id, placeholder=menu.placeholder, options=options, row=row)
+
+
+def _entity_select(menu: Menu, row: int) -> discord.ui.Item[Any]:
+    common: dict[str, Any] = {"custom_id": menu.id, "placeholder": menu.placeholder, "row": row}
+    if menu.pick is Pick.ROLE:
+        common["default_values"] = [discord.SelectDefaultValue.from_role(discord.Object(menu.chosen))] * bool(
+            menu.chosen
+        )
+        return discord.ui.RoleSelect(**common)
+    common["default_values"] = [discord.Object(menu.chosen, type=discord.TextChannel)] * bool(menu.chosen)
+    return discord.ui.ChannelSelect(**common, channel_types=[discord.ChannelType.text, discord.ChannelType.news])
 
 
 def _input(question: Input) -> discord.ui.Item[Any]:

@@ -8,7 +8,9 @@ from bot.services.classifiers import ClassifierService
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
 from bot.services.prediction import PredictionService
+from bot.services.privacy import PrivacyService
 from bot.services.promotion import PromotionService
+from bot.services.setup import SetupService
 from bot.services.status import StatusService
 from bot.services.sureness import SurenessService
 from bot.services.training import TrainingService
@@ -24,3 +26,5 @@ class Services:
     lesson: LessonService
     status: StatusService
     sureness: SurenessService
+    setup: SetupService
+    privacy: PrivacyService

@@ -11,8 +11,10 @@ import pytest
 from storage.classifiers import Classifiers
 from storage.database import Database
 from storage.examples import Examples
+from storage.guilds import Guilds
 from storage.jobs import Jobs
 from storage.predictions import Predictions
+from storage.privacy import Privacy
 from storage.records import Classifier, JobState, Label, ModelVersion, TrainingJob
 from storage.registry import Registry
 from storage.schedules import Schedules
@@ -31,10 +33,22 @@ class Store:
     jobs: Jobs
     registry: Registry
     schedules: Schedules
+    guilds: Guilds
+    privacy: Privacy
 
     @classmethod
     def on(cls, db: Database) -> Store:
-        return cls(db, Classifiers(db), Examples(db), Predictions(db), Jobs(db), Registry(db), Schedules(db))
+        return cls(
+            db,
+            Classifiers(db),
+            Examples(db),
+            Predictions(db),
+            Jobs(db),
+            Registry(db),
+            Schedules(db),
+            Guilds(db),
+            Privacy(db),
+        )
 
 
 @dataclass(frozen=True)

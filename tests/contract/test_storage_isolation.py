@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from storage.errors import NotFound, StorageError, UserError
-from storage.records import ClassifierSettings, JobState, Schedule, Source
+from storage.records import ClassifierSettings, Erasure, GuildSettings, Holdings, JobState, Schedule, Source
 from tests.contract.conftest import GUILD, Store, Triage, make_job, make_triage, make_version
 from tests.contract.test_storage_predictions import make_prediction
 
 STRANGER = "g2"
 Call = Callable[[Store, Triage, int], Awaitable[Any]]
+
+STRANGERS = {"decision": "classifier created", "subject": "stranger", "created_at": 1.0}
+"""Maria made that classifier, too."""
 
 READS: dict[str, tuple[Call, Any]] = {
     "classifiers.list": (lambda s, t, e: s.classifiers.list(STRANGER), []),
@@ -41,6 +44,21 @@ READS: dict[str, tuple[Call, Any]] = {
     "registry.list": (lambda s, t, e: s.registry.list(STRANGER, t.id), []),
     "registry.champion": (lambda s, t, e: s.registry.champion(STRANGER, t.id), 0),
     "registry.promotions": (lambda s, t, e: s.registry.promotions(STRANGER, t.id), []),
+    "privacy.holdings": (lambda s, t, e: s.privacy.holdings(STRANGER, "maria"), Holdings(0, 0, 0, 0, 1, None, 1.0)),
+    "privacy.everything": (
+        lambda s, t, e: s.privacy.everything(STRANGER, "maria"),
+        {"texts": [], "label_events": [], "questions": [], "feedback": [], "decisions": [STRANGERS]},
+    ),
+    "privacy.snapshots": (lambda s, t, e: s.privacy.snapshots(STRANGER), []),
+    "privacy.versions": (lambda s, t, e: s.privacy.versions(STRANGER), []),
+    "privacy.preview": (lambda s, t, e: s.privacy.preview(STRANGER, "maria"), Erasure(0, 0, 0, 0, 0)),
+    "privacy.forget": (
+        lambda s, t, e: s.privacy.forget(STRANGER, "maria", {"s" * 64: frozenset({1, 2})}),
+        Erasure(0, 0, 0, 0, 0),
+    ),
+    "privacy.drop_vectors": (lambda s, t, e: s.privacy.drop_vectors(STRANGER, frozenset({"h"})), None),
+    "privacy.opt_in": (lambda s, t, e: s.privacy.opt_in(STRANGER, "maria"), None),
+    "privacy.is_deleted": (lambda s, t, e: s.privacy.is_deleted(STRANGER, "s" * 64), None),
     "schedules.get": (lambda s, t, e: s.schedules.get(STRANGER, t.id), None),
     "schedules.take_slot": (lambda s, t, e: s.schedules.take_slot(STRANGER, t.id, "2030-01-01T00:00"), False),
 }
@@ -73,6 +91,7 @@ REFUSED: dict[str, Call] = {
     "registry.get": lambda s, t, e: s.registry.get(STRANGER, t.id, 1),
     "registry.promote": lambda s, t, e: s.registry.promote(STRANGER, t.id, 0, 1, "x", "mine", 1.0),
     "registry.base_on": lambda s, t, e: s.registry.base_on(STRANGER, t.id, None),
+    "guilds.told": lambda s, t, e: s.guilds.told(STRANGER, "j1", 1.0),
     "registry.mark_damaged": lambda s, t, e: s.registry.mark_damaged(STRANGER, t.id, 1),
 }
 
@@ -87,6 +106,13 @@ OTHERWISE = {
     "jobs.claim",
     "jobs.unfinished",
     "schedules.list",
+    "guilds.all_settings",
+    "guilds.failed",
+    "privacy.opt_outs",
+    "privacy.doomed",
+    "guilds.save",  # the guild's own, as the next two
+    "guilds.greet",
+    "privacy.opt_out",
 }
 
 
@@ -106,8 +132,14 @@ async def event(store: Store, triage: Triage) -> int:
     await store.registry.add(make_version(triage.classifier))
     await store.registry.promote(GUILD, triage.id, 1, 0, "gate", "better", 1.0)
     await store.schedules.save(Schedule(GUILD, triage.id, "0 3 * * *", None, "UTC", True, None))
+    await store.guilds.save(GUILD, GuildSettings("7", "8", 3))
+    await store.privacy.opt_out(GUILD, "maria", 1.0)
+    await store.db.write(lambda tables: tables.execute("INSERT INTO doomed_snapshots VALUES (?, ?)", (GUILD, "s" * 64)))
     await make_triage(store, STRANGER, "stranger")
     return labelled.event.id
+
+
+SMALL = ("guild_settings", "opt_outs", "doomed_snapshots", "morning_news")
 
 
 async def contents(store: Store) -> list[list[tuple[Any, ...]]]:
@@ -115,7 +147,7 @@ async def contents(store: Store) -> list[list[tuple[Any, ...]]]:
     return await store.db.read(
         lambda connection: [
             connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in [*tables.split(), "origins", "promotions", "schedules", "annotators", "vectors"]
+            for table in [*tables.split(), "origins", "promotions", "schedules", "annotators", "vectors", *SMALL]
         ]
     )
 
@@ -123,7 +155,9 @@ async def contents(store: Store) -> list[list[tuple[Any, ...]]]:
 @pytest.mark.parametrize("name", READS)
 async def test_reading_finds_nothing_of_another_guild(store: Store, triage: Triage, event: int, name: str) -> None:
     call, nothing = READS[name]
+    before = await contents(store)
     found = await call(store, triage, event)
+    assert await contents(store) == before
     if name == "classifiers.list":
         found = [classifier for classifier in found if classifier.guild != STRANGER]
     assert found == nothing

@@ -10,6 +10,7 @@ from bot.chat.cogs.general import General
 from bot.chat.cogs.labeling import Labeling
 from bot.chat.cogs.labels import LabelCommands
 from bot.chat.cogs.models import ModelCommands
+from bot.chat.cogs.privacy import PrivacyCommands
 from bot.chat.cogs.training import TrainCommands
 
 COGS: tuple[type[PupilCog], ...] = (
@@ -21,4 +22,5 @@ COGS: tuple[type[PupilCog], ...] = (
     TrainCommands,
     ModelCommands,
     General,
+    PrivacyCommands,
 )
