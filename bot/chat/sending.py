@@ -125,14 +125,16 @@ def _select(menu: Menu, row: int) -> discord.ui.Item[Any]:
 
 
 def _entity_select(menu: Menu, row: int) -> discord.ui.Item[Any]:
-    common: dict[str, Any] = {"custom_id": menu.id, "placeholder": menu.placeholder, "row": row}
+    """A select that Discord itself fills, with roles or text channels."""
+    preset = [discord.Object(int(menu.chosen))] if menu.chosen else []
     if menu.pick is Pick.ROLE:
-        common["default_values"] = [discord.SelectDefaultValue.from_role(discord.Object(menu.chosen))] * bool(
-            menu.chosen
-        )
-        return discord.ui.RoleSelect(**common)
-    common["default_values"] = [discord.Object(menu.chosen, type=discord.TextChannel)] * bool(menu.chosen)
-    return discord.ui.ChannelSelect(**common, channel_types=[discord.ChannelType.text, discord.ChannelType.news])
+        defaults = [discord.SelectDefaultValue.from_role(each) for each in preset]
+        return discord.ui.RoleSelect(custom_id=menu.id, placeholder=menu.placeholder, default_values=defaults, row=row)
+    defaults = [discord.SelectDefaultValue.from_channel(each) for each in preset]
+    kinds = [discord.ChannelType.text, discord.ChannelType.news]
+    return discord.ui.ChannelSelect(
+        custom_id=menu.id, placeholder=menu.placeholder, default_values=defaults, channel_types=kinds, row=row
+    )
 
 
 def _input(question: Input) -> discord.ui.Item[Any]:

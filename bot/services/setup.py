@@ -36,11 +36,6 @@ class SetupState:
     labels: list[LabelCount]
     schedule: Schedule | None
 
-    @property
-    def step(self) -> int:
-        """Where the guide is: without a classifier there is only the first step."""
-        return min(max(1, self.settings.setup_step), STEPS) if self.classifier else 1
-
 
 class SetupService:
     def __init__(self, stores: Stores, classifiers: ClassifierService, known: dict[str, GuildSettings]) -> None:
@@ -84,9 +79,10 @@ class SetupService:
             default = await self._stored_classifiers.channel_default(actor.guild, actor.channel)
         return next((one for one in everything if one.id == default), everything[0])
 
-    async def go_to(self, actor: Actor, step: int) -> None:
-        """The guide goes on there, also after a restart."""
-        await self._save(actor, setup_step=min(max(1, step), STEPS))
+    async def reach(self, actor: Actor, step: int) -> None:
+        """The guide goes on there, also after a restart; looking back at an earlier step changes nothing."""
+        if step > self.settings(actor.guild).setup_step:
+            await self._save(actor, setup_step=min(step, STEPS))
 
     async def choose_roles(self, actor: Actor, **roles: str | None) -> None:
         """`lead_role`, `member_role`: who is a lead beside those who manage the server, and who may teach (None: all).
@@ -129,17 +125,20 @@ class SetupService:
                 await self._classifiers.create_label(actor, classifier, label, description)
         return classifier
 
-    async def choose(self, actor: Actor, classifier_id: int, **changes: Any) -> None:
-        """`team_channel`, `learn_from_questions` of one classifier.
+    async def choose(self, actor: Actor, classifier_id: int, **changes: Any) -> Classifier:
+        """Changes `team_channel` or `learn_from_questions` of one classifier; the classifier as it is then.
 
         Raises:
             NotAllowed. NotFound: no such classifier here.
         """
         actor.require(Role.LEAD, "set me up")
         classifier = await self._stored_classifiers.by_id(actor.guild, classifier_id)
+        if not changes:
+            return classifier
         settings = replace(classifier.settings, **changes)
         await self._stored_classifiers.save_settings(actor.guild, classifier_id, settings)
         log.info("classifier.changed", extra={"classifier": classifier_id, "settings": sorted(changes)})
+        return replace(classifier, settings=settings)
 
 
 def parse_labels(text: str) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from bot.chat.cogs.labeling import Labeling
 from bot.chat.cogs.labels import LabelCommands
 from bot.chat.cogs.models import ModelCommands
 from bot.chat.cogs.privacy import PrivacyCommands
+from bot.chat.cogs.setup import Setup
 from bot.chat.cogs.training import TrainCommands
 
 COGS: tuple[type[PupilCog], ...] = (
@@ -23,4 +24,5 @@ COGS: tuple[type[PupilCog], ...] = (
     ModelCommands,
     General,
     PrivacyCommands,
+    Setup,
 )
