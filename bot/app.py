@@ -23,6 +23,7 @@ from bot.services.consent import Consent
 from bot.services.job_runner import JobRunner
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
+from bot.services.morning import MorningNews
 from bot.services.prediction import PredictionService
 from bot.services.privacy import PrivacyService
 from bot.services.promotion import PromotionService
@@ -111,9 +112,10 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         sureness = SurenessService(stores, serving, engine)
         # What people decide for their server and for themselves
         setup = SetupService(stores, classifiers, await stores.guilds.all_settings())
+        morning = MorningNews(stores, runner.update_of)
         privacy = PrivacyService(stores, consent, serving, snapshots)
         services = Services(
-            classifiers, labeling, prediction, training, promotion, lesson, status, sureness, setup, privacy
+            classifiers, labeling, prediction, training, promotion, lesson, status, sureness, setup, privacy, morning
         )
         yield System(services, stores, serving)
 

@@ -37,12 +37,12 @@ def about_card(about: About) -> Card:
 
 
 def _counts(held: Holdings) -> list[str]:
-    lines = [
-        f"- {counted(held.texts, 'text')} that you submitted",
-        f"- {counted(held.label_events, 'label')} given or taken back",
-        f"- {counted(held.questions, 'question')} asked, with the answer",
-        f"- {counted(held.feedback, 'judgement')} of an answer: Right or Wrong",
-    ]
+    lines = _lines(
+        (held.texts, "text", "that you submitted"),
+        (held.label_events, "label", "given or taken back"),
+        (held.questions, "question", "asked, with the answer"),
+        (held.feedback, "judgement", "of an answer: Right or Wrong"),
+    )
     if held.name:
         lines.append(f"- your name, for histories: {escaped(held.name)}")
     if held.decisions:
@@ -104,12 +104,17 @@ def _anything(erasure: Erasure) -> bool:
 
 
 def _deleted(erasure: Erasure) -> list[str]:
-    return [
-        f"- {counted(erasure.texts, 'text')} that you submitted and nobody else labelled",
-        f"- {counted(erasure.label_events, 'label')} given or taken back",
-        f"- {counted(erasure.questions, 'question')} asked",
-        f"- {counted(erasure.feedback, 'judgement')} of an answer",
-    ]
+    return _lines(
+        (erasure.texts, "text", "that you submitted and nobody else labelled"),
+        (erasure.label_events, "label", "given or taken back"),
+        (erasure.questions, "question", "asked"),
+        (erasure.feedback, "judgement", "of an answer"),
+    )
+
+
+def _lines(*counts: tuple[int, str, str]) -> list[str]:
+    """One line for each (number, noun, more about it) of which there are any."""
+    return [f"- {counted(number, noun)} {more}" for number, noun, more in counts if number]
 
 
 def _stays(erasure: Erasure) -> str:

@@ -133,9 +133,10 @@ def _labels(state: SetupState) -> str:
 
 def _roles(state: SetupState) -> tuple[str, Rows]:
     settings, number = state.settings, _number(state)
+    others = " Everybody else may still ask." if settings.member_role else ""
     words = (
         f"**Leads** name labels, start trainings and decide what is live: {_leads(settings)}.\n"
-        f"**Teachers** label and say what is right: {_teachers(settings)}. Everybody else may still ask."
+        f"**Teachers** label and say what is right: {_teachers(settings)}.{others}"
     )
     rows: list[tuple[Button, ...] | Menu] = [
         Menu(f"setup:lead:{number}", "A role for leads", pick=Pick.ROLE, chosen=settings.lead_role or ""),
@@ -209,7 +210,7 @@ def _summary(state: SetupState) -> tuple[str, Rows]:
         *roles,
         f"**Team channel**: {channel}",
         f"**Learns from**: labels, forms and files{', and questions' if chosen.learn_from_questions else ''}",
-        f"**Trains**: {schedule_words(state.schedule)}",
+        f"**Training**: {schedule_words(state.schedule)}",
         "",
         f"Try: {example(state)}, then `/ask` something like it.",
     ]

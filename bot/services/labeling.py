@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from bot.services.classifiers import check_live
 from bot.services.consent import Consent
 from bot.services.people import Actor, Role
 from bot.services.readiness import until_training
@@ -99,6 +100,7 @@ class LabelingService:
         """
         actor.require(Role.MEMBER, "label texts")
         self._consent.check(actor)
+        check_live(classifier)
         text = check_text(text)
         wanted = await self._find_label(classifier, label)
         guess, version = await self._guess(classifier, text)
@@ -156,7 +158,7 @@ class LabelingService:
         actor.require(Role.LEAD, "import texts")
         self._consent.check(actor)
         checked = _check_rows(rows)
-        classifier = await self._get_or_create(actor, classifier_name)
+        classifier = check_live(await self._get_or_create(actor, classifier_name))
         new_labels = await self._missing_labels(classifier, [label for _, label in checked])
         for name in new_labels:
             with suppress(Conflict):  # somebody else has created it in this moment

@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 
+from bot.services.classifiers import check_live
 from bot.services.consent import Consent
 from bot.services.labeling import LabelingService, LabelReceipt
 from bot.services.people import Actor, Role
@@ -42,6 +43,7 @@ class PredictionService:
         Raises:
             InvalidInput (the text; no labels to choose from), Busy (with the seconds to wait), NotFound.
         """
+        check_live(classifier)
         text = check_text(text)
         keeps = source in KEEPS_TEXT and not self._consent.is_out(actor)
         answer = await self._serving.answer(classifier, text)

@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,10 @@ class PrivacyService:
         waiting = sum(snapshot_path(self._snapshots, each).exists() for each in erased.doomed)
         log.info("person.forgotten", extra={"guild": actor.guild, "texts": erased.texts, "events": erased.label_events})
         return Receipt(erased, learned, unknown, waiting, relearned)
+
+    async def tick(self, now: datetime) -> None:
+        """Called by a clock; calling it twice does nothing more."""
+        await self.sweep()
 
     async def sweep(self) -> None:
         """Deletes the training files with forgotten texts that no training needs any more."""

@@ -12,10 +12,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bot.services.classifiers import ClassifierService
+from bot.services.classifiers import ClassifierService, check_live
 from bot.services.people import Actor, Role
 from storage.classifiers import MAX_DESCRIPTION, check_label_name, check_name
-from storage.errors import Conflict, InvalidInput, NotFound
+from storage.errors import InvalidInput, NotFound
 from storage.records import Classifier, GuildSettings, LabelCount, Schedule, normalise
 from storage.stores import Stores
 
@@ -117,8 +117,7 @@ class SetupService:
             classifier = await self._stored_classifiers.get(actor.guild, name)
         except NotFound:
             classifier = await self._classifiers.create(actor, name)
-        if classifier.archived:
-            raise Conflict(f"`{name}` is archived. Bring it back with `/classifier restore`, or choose another name.")
+        check_live(classifier)
         known = {normalise(count.label.name) for count in await self._classifiers.labels(classifier)}
         for label, description in wanted:
             if normalise(label) not in known:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bot.services.classifiers import ClassifierService
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
+from bot.services.morning import MorningNews
 from bot.services.prediction import PredictionService
 from bot.services.privacy import PrivacyService
 from bot.services.promotion import PromotionService
@@ -28,3 +29,4 @@ class Services:
     sureness: SurenessService
     setup: SetupService
     privacy: PrivacyService
+    morning: MorningNews

@@ -22,6 +22,7 @@ STRANGERS = {"decision": "classifier created", "subject": "stranger", "created_a
 
 READS: dict[str, tuple[Call, Any]] = {
     "classifiers.list": (lambda s, t, e: s.classifiers.list(STRANGER), []),
+    "classifiers.archived": (lambda s, t, e: s.classifiers.archived(STRANGER), []),
     "classifiers.labels": (lambda s, t, e: s.classifiers.labels(STRANGER, t.id), []),
     "classifiers.label_counts": (lambda s, t, e: s.classifiers.label_counts(STRANGER, t.id), []),
     "classifiers.channel_default": (lambda s, t, e: s.classifiers.channel_default(STRANGER, "10"), None),
@@ -69,6 +70,7 @@ REFUSED: dict[str, Call] = {
     "classifiers.save_settings": lambda s, t, e: s.classifiers.save_settings(
         STRANGER, t.id, ClassifierSettings(precision=0.9)
     ),
+    "classifiers.archive": lambda s, t, e: s.classifiers.archive(STRANGER, t.id, archived=True),
     "classifiers.add_label": lambda s, t, e: s.classifiers.add_label(STRANGER, t.id, "mine"),
     "classifiers.set_channel_default": lambda s, t, e: s.classifiers.set_channel_default(STRANGER, "10", t.id),
     "examples.add_label": lambda s, t, e: s.examples.add_label(

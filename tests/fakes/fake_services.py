@@ -469,6 +469,13 @@ class FakeSetup:
         return GuildSettings()
 
 
+class FakeMorning:
+    async def watch(self) -> AsyncIterator[JobUpdate]:
+        """Nothing fails in its nights."""
+        return
+        yield
+
+
 class FakeStatus:
     async def status(self) -> dict[str, Any]:
         return {"version": "0.1.0", "uptime_seconds": 12.0, "trainer": {"reachable": True, "device": "cpu"}}
@@ -489,6 +496,7 @@ class FakeServices:
         self.status = FakeStatus()
         self.sureness = FakeSureness(self.memory)
         self.setup = FakeSetup()
+        self.morning = FakeMorning()
 
     @property
     def services(self) -> Services:
