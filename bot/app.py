@@ -19,13 +19,17 @@ from bot.inference.residents import Residents
 from bot.local_trainer import LocalTrainer
 from bot.playground.objects import CHANNEL_IDS, GUILD_ID
 from bot.services.classifiers import ClassifierService
+from bot.services.consent import Consent
 from bot.services.job_runner import JobRunner
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
+from bot.services.morning import MorningNews
 from bot.services.prediction import PredictionService
+from bot.services.privacy import PrivacyService
 from bot.services.promotion import PromotionService
 from bot.services.question_plans import QuestionPlans
 from bot.services.serving import Serving
+from bot.services.setup import SetupService
 from bot.services.status import LoopLag, StatusService
 from bot.services.sureness import SurenessService
 from bot.services.system import Services
@@ -83,7 +87,8 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         classifiers = ClassifierService(
             stores, base=settings.base, version_of=serving.version_of, changed=serving.touch
         )
-        labeling = LabelingService(stores, serving, base=settings.base)
+        consent = Consent(await stores.privacy.opt_outs())
+        labeling = LabelingService(stores, serving, consent, base=settings.base)
         plans = await stack.enter_async_context(QuestionPlans(stores, serving, engine))
         teaching = TeachingService(stores, labeling, plans)
         promotion = PromotionService(stores.registry, serving)
@@ -101,7 +106,7 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
             )
         )
         training = TrainingService(stores, runner, snapshots, settings.training_recipe, settings.seed)
-        prediction = PredictionService(stores, labeling, serving)
+        prediction = PredictionService(stores, labeling, serving, consent)
         channels = None if settings.token else (CHANNEL_IDS["support"], CHANNEL_IDS["training"])
         lesson = LessonService(stores, classifiers, labeling, training, serving, guild=GUILD_ID, channels=channels)
         # How it is doing
@@ -109,7 +114,24 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))
         status = StatusService(stores.classifiers, serving, trainer, lag, space)
         sureness = SurenessService(stores, serving, engine)
-        services = Services(classifiers, labeling, prediction, training, promotion, lesson, status, sureness, teaching)
+        # What people decide for their server and for themselves
+        setup = SetupService(stores, classifiers, await stores.guilds.all_settings())
+        morning = MorningNews(stores, runner.update_of)
+        privacy = PrivacyService(stores, consent, serving, snapshots)
+        services = Services(
+            classifiers,
+            labeling,
+            prediction,
+            training,
+            promotion,
+            lesson,
+            status,
+            sureness,
+            teaching,
+            setup,
+            privacy,
+            morning,
+        )
         yield System(services, stores, serving)
 
 

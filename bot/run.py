@@ -57,7 +57,8 @@ async def _run(settings: Settings) -> None:
         async with open_port(settings, system, playground) as url:
             if playground is not None:
                 playground.bind(url)
-            async with timers(system.services.training.tick):
+            services = system.services
+            async with timers(services.training.tick, services.morning.tick, services.privacy.tick):
                 await _chat(settings, system, playground, url, stop)
 
 

@@ -16,25 +16,29 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 log = logging.getLogger(__name__)
 
+Tick = Callable[[datetime], Awaitable[None]]
+
 
 @asynccontextmanager
-async def timers(tick: Callable[[datetime], Awaitable[None]], *, seconds: float = 10.0) -> AsyncIterator[None]:
-    """Calls `tick(now)` every few seconds, never two at a time, also at once."""
+async def timers(*ticks: Tick, seconds: float = 10.0) -> AsyncIterator[None]:
+    """Calls each `tick(now)` every few seconds, never the same one twice at a time, also at once."""
     scheduler = AsyncIOScheduler(timezone=UTC)
 
-    async def wake() -> None:
+    async def wake(tick: Tick) -> None:
         await tick(datetime.now(UTC))
 
-    scheduler.add_job(
-        wake,
-        "interval",
-        seconds=seconds,
-        id="tick",
-        next_run_time=datetime.now(UTC),
-        misfire_grace_time=None,  # the default of one second drops the run after a short stall
-        coalesce=True,
-        max_instances=1,
-    )
+    for number, tick in enumerate(ticks):
+        scheduler.add_job(
+            wake,
+            "interval",
+            args=(tick,),
+            seconds=seconds,
+            id=f"tick {number}",
+            next_run_time=datetime.now(UTC),
+            misfire_grace_time=None,  # the default of one second drops the run after a short stall
+            coalesce=True,
+            max_instances=1,
+        )
     scheduler.add_listener(_note, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
     scheduler.start()
     try:

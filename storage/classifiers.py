@@ -62,7 +62,9 @@ class Classifiers:
         name = check_name(name)
 
         def unit(tables: sqlite_utils.Database) -> Classifier:
-            if _named(tables.conn, guild, name) is not None:
+            if (other := _named(tables.conn, guild, name)) is not None and other["archived"]:
+                raise Conflict(f"{name} is archived, and keeps its name. Bring it back, or choose another name.")
+            if other is not None:
                 raise Conflict(f"There is a classifier {name} already. Choose another name.")
             tables.execute(
                 "INSERT INTO classifiers (guild, name, base, created_at, created_by) VALUES (?, ?, ?, ?, ?)",
@@ -102,6 +104,36 @@ class Classifiers:
             )
         )
         return [_classifier(each) for each in found]
+
+    async def archived(self, guild: str) -> builtins.list[Classifier]:
+        """Those that are archived, by name."""
+        found = await self._db.read(
+            lambda connection: rows(
+                connection,
+                f"{_WITH_ORIGIN} WHERE classifiers.archived = 1 AND classifiers.guild = ? ORDER BY classifiers.name",
+                (guild,),
+            )
+        )
+        return [_classifier(each) for each in found]
+
+    async def archive(self, guild: str, classifier_id: int, *, archived: bool) -> None:
+        """Put a classifier away with all it has, or bring it back; its schedule goes off and on with it.
+
+        Raises:
+            NotFound: no such classifier.
+        """
+
+        def unit(tables: sqlite_utils.Database) -> None:
+            by_id(tables.conn, guild, classifier_id)
+            at = (archived, guild, classifier_id)
+            tables.execute("UPDATE classifiers SET archived = ? WHERE guild = ? AND id = ?", at)
+            tables.execute(
+                "UPDATE schedules SET enabled = NOT ? AND (cron IS NOT NULL OR after_labels IS NOT NULL) "
+                "WHERE guild = ? AND classifier_id = ?",
+                at,
+            )
+
+        await self._db.write(unit)
 
     async def save_settings(self, guild: str, classifier_id: int, settings: ClassifierSettings) -> None:
         def unit(tables: sqlite_utils.Database) -> None:

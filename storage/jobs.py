@@ -114,7 +114,7 @@ class Jobs:
                 f"SELECT {_COLUMNS} FROM jobs WHERE {_ACTIVE} ORDER BY created_at, id",  # noqa: S608 - constants
             )
         )
-        return [_job(each) for each in found]
+        return [job_from(each) for each in found]
 
     async def list(self, guild: str, classifier_id: int, limit: int = 20) -> list[TrainingJob]:
         """Newest first."""
@@ -126,7 +126,7 @@ class Jobs:
                 (guild, classifier_id, limit),
             )
         )
-        return [_job(each) for each in found]
+        return [job_from(each) for each in found]
 
     async def _first(self, condition: str, *parameters: Any) -> TrainingJob | None:
         return await self._db.read(lambda connection: _first(connection, condition, *parameters))
@@ -180,7 +180,7 @@ def _sources(state: JobState) -> list[str]:
 
 def _first(connection: sqlite3.Connection, condition: str, *parameters: Any) -> TrainingJob | None:
     found = row(connection, f"SELECT {_COLUMNS} FROM jobs WHERE {condition}", parameters)  # noqa: S608 - constants
-    return _job(found) if found else None
+    return job_from(found) if found else None
 
 
 def _find(connection: sqlite3.Connection, guild: str, job_id: str) -> TrainingJob:
@@ -190,6 +190,6 @@ def _find(connection: sqlite3.Connection, guild: str, job_id: str) -> TrainingJo
     return found
 
 
-def _job(found: sqlite3.Row) -> TrainingJob:
+def job_from(found: sqlite3.Row) -> TrainingJob:
     values = dict(found)
     return TrainingJob(**(values | {"state": JobState(values["state"])}))

@@ -86,6 +86,11 @@ def _rounds(db: sqlite_utils.Database) -> None:
     db.executescript(_ROUNDS)
 
 
+@MIGRATIONS(name="0010_setup_and_privacy")
+def _setup_and_privacy(db: sqlite_utils.Database) -> None:
+    db.executescript(_SETUP_AND_PRIVACY)
+
+
 _CLASSIFIERS = """
 CREATE TABLE classifiers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -495,4 +500,43 @@ CREATE TABLE questions (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX questions_about_an_example ON questions (guild, classifier_id, example_id);
+"""
+
+_SETUP_AND_PRIVACY = """
+-- What a server's leads chose in /setup. No row: nothing was chosen yet.
+CREATE TABLE guild_settings (
+    guild TEXT PRIMARY KEY CHECK (guild <> ''),
+    lead_role TEXT,
+    member_role TEXT,
+    setup_step INTEGER NOT NULL DEFAULT 1,
+    greeted_at REAL
+) STRICT, WITHOUT ROWID;
+
+-- People of whom nothing is stored from now on.
+CREATE TABLE opt_outs (
+    guild TEXT NOT NULL,
+    person TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    PRIMARY KEY (guild, person)
+) STRICT, WITHOUT ROWID;
+
+-- Snapshot files that hold forgotten texts: deleted as soon as no training under way needs them.
+CREATE TABLE doomed_snapshots (
+    guild TEXT NOT NULL,
+    snapshot TEXT NOT NULL,
+    PRIMARY KEY (guild, snapshot)
+) STRICT, WITHOUT ROWID;
+
+-- Trainings that failed in the night and of which the team was told in the morning.
+CREATE TABLE morning_news (
+    guild TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    told_at REAL NOT NULL,
+    PRIMARY KEY (guild, job_id),
+    FOREIGN KEY (guild, job_id) REFERENCES jobs (guild, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX predictions_of_a_person ON predictions (guild, asked_by);
+CREATE INDEX examples_of_a_person ON examples (guild, submitted_by);
+CREATE INDEX feedback_of_a_person ON feedback (guild, annotator);
 """

@@ -124,6 +124,64 @@ class ClassifierSettings:
     came with the head decides."""
     team_channel: str | None = None
     """Channel id for team events (training progress, results); None: where the training was asked for."""
+    learn_from_questions: bool = False
+    """Whether texts asked through /ask enter the pool of unlabelled texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuildSettings:
+    """What the leads of one guild chose for all its classifiers. Roles are ids of Discord."""
+
+    lead_role: str | None = None
+    """Whoever has it is a lead, as is whoever manages the server."""
+    member_role: str | None = None
+    """Who may label and teach; None: everyone."""
+    setup_step: int = 1
+    """Where `/setup` goes on: the number of its step, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What is stored about one person in one guild, in counts."""
+
+    texts: int
+    """Submitted by them, with or without a label."""
+    label_events: int
+    """Labels given and taken back."""
+    questions: int
+    feedback: int
+    decisions: int
+    """Classifiers created, trainings asked for, versions promoted."""
+    name: str | None
+    """The display name kept for histories."""
+    since: float | None
+    """Of the oldest of all these; None: there are none."""
+
+    @property
+    def anything(self) -> bool:
+        """Whether there is something that can be forgotten."""
+        return bool(self.texts or self.label_events or self.questions or self.feedback or self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What forgetting one person deletes or has deleted."""
+
+    texts: int
+    """Deleted: nobody else has labelled them."""
+    kept_texts: int
+    """Submitted by this person and labelled by others too: they stay, without saying who submitted them."""
+    label_events: int
+    questions: int
+    feedback: int
+    classifiers: frozenset[int] = frozenset()
+    """Ids of those whose labels changed."""
+    hashes: frozenset[str] = frozenset()
+    """Of the deleted texts."""
+    snapshots: frozenset[str] = frozenset()
+    """Those that hold a deleted text, or one whose label from this person was deleted."""
+    doomed: frozenset[str] = frozenset()
+    """Those of them that hold a deleted text."""
 
 
 @dataclass(frozen=True, slots=True)

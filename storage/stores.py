@@ -8,8 +8,10 @@ from typing import Self
 from storage.classifiers import Classifiers
 from storage.database import Database
 from storage.examples import Examples
+from storage.guilds import Guilds
 from storage.jobs import Jobs
 from storage.predictions import Predictions
+from storage.privacy import Privacy
 from storage.registry import Registry
 from storage.rounds import Rounds
 from storage.schedules import Schedules
@@ -26,6 +28,8 @@ class Stores:
     registry: Registry
     schedules: Schedules
     rounds: Rounds
+    guilds: Guilds
+    privacy: Privacy
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -38,4 +42,6 @@ class Stores:
             Registry(database),
             Schedules(database),
             Rounds(database),
+            Guilds(database),
+            Privacy(database),
         )

@@ -41,8 +41,9 @@ IDLE = 2.0
 MAX_GROUP = 256
 """Units in one commit at most, so that the first of them does not wait for a long queue."""
 
-_PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "wal_autocheckpoint": 1000}
-"""Set and read back at start. synchronous 2 is FULL: a commit is flushed to the disk before it counts."""
+_PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "wal_autocheckpoint": 1000, "secure_delete": 1}
+"""Set and read back at start. synchronous 2 is FULL: a commit is flushed to the disk before it counts. secure_delete
+overwrites what is deleted with zeros: a forgotten text is not left in the free pages of the file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,8 +134,8 @@ def picker_card(key: str, labels: Sequence[str], page: int, text: str = "") -> C
     if pages == 1:
         return Card(f"{about}{WHICH_LABEL}", rows=(menu, (back,)))
     turn = (
-        Button("◀", f"pick:{key}:{(page - 1) % pages}"),
-        Button("▶", f"pick:{key}:{(page + 1) % pages}"),
+        *((Button("◀", f"pick:{key}:{page - 1}"),) if page else ()),
+        *((Button("▶", f"pick:{key}:{page + 1}"),) if page < pages - 1 else ()),
         Button("Type it", f"name:{key}", Style.BLUE),
         back,
     )

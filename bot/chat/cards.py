@@ -65,13 +65,26 @@ class Choice:
     description: str = ""
 
 
+class Pick(Enum):
+    """What a menu offers."""
+
+    CHOICES = "choices"
+    ROLE = "role"
+    """The server's roles; Discord lists them."""
+    CHANNEL = "channel"
+    """The server's text channels; Discord lists them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Menu:
     """A drop-down from which one thing is chosen."""
 
     id: str
     placeholder: str
-    choices: tuple[Choice, ...]
+    choices: tuple[Choice, ...] = ()
+    pick: Pick = Pick.CHOICES
+    chosen: str = ""
+    """Id of the role or channel that is chosen already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +189,7 @@ def _checked(rows: Sequence[tuple[Button, ...] | Menu]) -> Sequence[tuple[Button
 
 def _fitted_row(row: tuple[Button, ...] | Menu) -> tuple[Button, ...] | Menu:
     if isinstance(row, Menu):
-        if not 1 <= len(row.choices) <= MAX_CHOICES:
+        if row.pick is Pick.CHOICES and not 1 <= len(row.choices) <= MAX_CHOICES:
             raise ValueError(f"a menu has 1 to {MAX_CHOICES} choices, not {len(row.choices)}")
         choices = tuple(
             replace(choice, label=cut(choice.label, MAX_CHOICE), description=cut(choice.description, MAX_CHOICE))

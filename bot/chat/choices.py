@@ -77,6 +77,14 @@ async def classifiers(interaction: Interaction, current: str) -> Choices:
 
 
 @_calm
+async def archived(interaction: Interaction, current: str) -> Choices:
+    """Archived classifiers of this server whose name contains what is typed."""
+    found = await interaction.client.services.classifiers.archived(str(interaction.guild_id))
+    wanted = current.casefold().strip()
+    return [app_commands.Choice(name=item.name, value=item.name) for item in found if wanted in item.name]
+
+
+@_calm
 async def versions(interaction: Interaction, current: str) -> Choices:
     """Versions of the classifier meant, newest first, with v0 (the base encoder with the labels so far) last."""
     services = interaction.client.services

@@ -12,10 +12,15 @@ import discord
 
 from bot.services.people import Actor, Role
 from storage.errors import InvalidInput
+from storage.records import GuildSettings
+
+NOTHING_CHOSEN = GuildSettings()
 
 
-def actor_of(interaction: discord.Interaction[Any], operators: frozenset[str]) -> Actor:
-    """The person behind an interaction.
+def actor_of(
+    interaction: discord.Interaction[Any], operators: frozenset[str], settings: GuildSettings = NOTHING_CHOSEN
+) -> Actor:
+    """The person behind an interaction. `settings`: what the leads of that server chose.
 
     Raises:
         InvalidInput: outside a server (direct messages have no classifiers).
@@ -27,20 +32,36 @@ def actor_of(interaction: discord.Interaction[Any], operators: frozenset[str]) -
         guild=str(interaction.guild_id),
         id=str(user.id),
         name=user.display_name,
-        role=role_of(interaction, operators),
+        role=role_of(interaction, operators, settings),
         channel=home_channel(interaction),
+        member_role=settings.member_role,
     )
 
 
-def role_of(interaction: discord.Interaction[Any], operators: frozenset[str]) -> Role:
-    """Operator by id, lead by *Manage Server* or by owning the server, else member."""
+def role_of(
+    interaction: discord.Interaction[Any], operators: frozenset[str], settings: GuildSettings = NOTHING_CHOSEN
+) -> Role:
+    """Operator by id; lead by *Manage Server*, by owning the server or by the leads' role; member by the members' role.
+
+    Until there is a members' role, everybody else is a member; then, without it, a guest.
+    """
     if str(interaction.user.id) in operators:
         return Role.OPERATOR
     owner = interaction.guild.owner_id if interaction.guild is not None else None
     permissions = interaction.permissions
     if permissions.manage_guild or permissions.administrator or owner == interaction.user.id:
         return Role.LEAD
-    return Role.MEMBER
+    if _has(interaction, settings.lead_role):
+        return Role.LEAD
+    if settings.member_role is None or _has(interaction, settings.member_role):
+        return Role.MEMBER
+    return Role.GUEST
+
+
+def _has(interaction: discord.Interaction[Any], role: str | None) -> bool:
+    """Whether the person has a role, as Discord's server says with this very interaction."""
+    user = interaction.user
+    return role is not None and isinstance(user, discord.Member) and user.get_role(int(role)) is not None
 
 
 def home_channel(interaction: discord.Interaction[Any]) -> str | None:

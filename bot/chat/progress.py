@@ -20,6 +20,7 @@ import discord
 from bot.chat.cards import Card
 from bot.chat.sending import as_edit, as_message
 from bot.chat.training_cards import job_card
+from bot.services.people import timer
 from bot.services.updates import JobUpdate
 
 log = logging.getLogger(__name__)
@@ -179,7 +180,8 @@ class ProgressBoard:
     async def _post(self, panel: _Panel, card: Card) -> None:
         job, older = panel.newest.job, panel.message
         channel = self._client.get_partial_messageable(panel.channel, guild_id=int(job.guild))
-        message = await channel.send(**as_message(card))
+        # Nobody is woken by what a clock began.
+        message = await channel.send(**as_message(card), silent=job.requested_by == timer(job.guild).id)
         panel.message, panel.posted_at = message.id, time.time()
         await self._trainings.set_message(job.guild, job.id, str(panel.channel), str(message.id))
         if older is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import discord
 
-from bot.chat.cards import Attachment, Button, Card, Form, Input, Menu, fitted
+from bot.chat.cards import Attachment, Button, Card, Form, Input, Menu, Pick, fitted
 
 Interaction = discord.Interaction[Any]
 
@@ -114,12 +114,27 @@ def _button(button: Button, row: int) -> discord.ui.Button[Any]:
     return discord.ui.Button(label=button.label, custom_id=button.id, style=style, row=row)
 
 
-def _select(menu: Menu, row: int) -> discord.ui.Select[Any]:
+def _select(menu: Menu, row: int) -> discord.ui.Item[Any]:
+    if menu.pick is not Pick.CHOICES:
+        return _entity_select(menu, row)
     options = [
         discord.SelectOption(label=choice.label, value=choice.value, description=choice.description or None)
         for choice in menu.choices
     ]
     return discord.ui.Select(custom_id=menu.id, placeholder=menu.placeholder, options=options, row=row)
+
+
+def _entity_select(menu: Menu, row: int) -> discord.ui.Item[Any]:
+    """A select that Discord itself fills, with roles or text channels."""
+    preset = [discord.Object(int(menu.chosen))] if menu.chosen else []
+    if menu.pick is Pick.ROLE:
+        defaults = [discord.SelectDefaultValue.from_role(each) for each in preset]
+        return discord.ui.RoleSelect(custom_id=menu.id, placeholder=menu.placeholder, default_values=defaults, row=row)
+    defaults = [discord.SelectDefaultValue.from_channel(each) for each in preset]
+    kinds = [discord.ChannelType.text, discord.ChannelType.news]
+    return discord.ui.ChannelSelect(
+        custom_id=menu.id, placeholder=menu.placeholder, default_values=defaults, channel_types=kinds, row=row
+    )
 
 
 def _input(question: Input) -> discord.ui.Item[Any]:

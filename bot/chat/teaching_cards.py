@@ -63,8 +63,8 @@ def _menu(asked: Asked, page: int) -> list[tuple[Button, ...] | Menu]:
     if pages == 1:
         return [Menu(_id(asked, "pick"), "Choose a label", choices)]
     turn = (
-        Button("◀", _id(asked, "page", (page - 1) % pages)),
-        Button("▶", _id(asked, "page", (page + 1) % pages)),
+        *((Button("◀", _id(asked, "page", page - 1)),) if page else ()),
+        *((Button("▶", _id(asked, "page", page + 1)),) if page < pages - 1 else ()),
         Button("Type it", _id(asked, "type"), Style.BLUE),
     )
     return [Menu(_id(asked, "pick"), f"Choose a label (page {page + 1} of {pages})", choices), turn]

@@ -139,6 +139,17 @@ class InstantMemory:
         if not await self._catch_up(classifier_id):
             await asyncio.shield(self._ask(classifier_id))
 
+    async def relearn(self, classifier_id: int) -> None:
+        """Return when what serves was fitted on the labels as they are now.
+
+        For labels that were deleted: those leave no event, so a correction sees nothing to do, and `settle` would
+        return while the head still knows them.
+
+        Raises:
+            StorageError, Busy, ArtifactError: the refit failed.
+        """
+        await asyncio.shield(self._ask(classifier_id))
+
     async def _follow(self, classifier_id: int) -> None:
         """Correct until nobody has touched meanwhile."""
         try:

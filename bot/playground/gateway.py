@@ -69,6 +69,11 @@ class Gateway:
             connection.session = None
         self._tell_all(Op.INVALID_SESSION, False)
 
+    def join(self, guild: Json | None = None) -> None:
+        """GUILD_CREATE as for a server that the bot has just joined: unlike after READY it says nothing of outages."""
+        joined = guild or objects.guild_create_object()
+        self.dispatch("GUILD_CREATE", {key: value for key, value in joined.items() if key != "unavailable"})
+
     def _tell_all(self, op: Op, data: Any) -> None:
         for connection in self._connections:
             connection.outbox.put(frame(op, data))

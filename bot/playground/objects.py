@@ -30,8 +30,20 @@ _EPOCH = "2026-01-01T00:00:00+00:00"
 
 
 @dataclass(frozen=True)
+class Role:
+    id: str
+    name: str
+    position: int
+
+
+ROLES = {role.id: role for role in (Role("100000000000000200", "Teachers", 1), Role("100000000000000201", "Leads", 2))}
+"""Beside @everyone, whose id is the guild's. They allow nothing by themselves: a bot may go by them."""
+TEACHERS, LEADS = ROLES
+
+
+@dataclass(frozen=True)
 class User:
-    """Someone in the guild. `colour`: how the page paints them."""
+    """Someone in the guild. `colour`: how the page paints them; `roles`: ids of those they have."""
 
     id: str
     username: str
@@ -39,6 +51,7 @@ class User:
     colour: str
     permissions: Permission = MEMBER_PERMISSIONS
     bot: bool = False
+    roles: tuple[str, ...] = ()
 
     @property
     def is_lead(self) -> bool:
@@ -54,8 +67,8 @@ class Channel:
 
 
 MARIA = User("100000000000000100", "maria", "Maria", "#c2557f", LEAD_PERMISSIONS)
-JONAS = User("100000000000000101", "jonas", "Jonas", "#2f7fb8")
-ADA = User("100000000000000102", "ada", "Ada", "#4f8f4a")
+JONAS = User("100000000000000101", "jonas", "Jonas", "#2f7fb8", roles=(LEADS,))
+ADA = User("100000000000000102", "ada", "Ada", "#4f8f4a", roles=(TEACHERS,))
 BOT = User(APPLICATION_ID, "pupil", "Pupil", "#6a5acd", BOT_PERMISSIONS, bot=True)
 PEOPLE = (MARIA, JONAS, ADA)
 USERS = {user.id: user for user in (*PEOPLE, BOT)}
@@ -104,7 +117,7 @@ def member_object(user: User, *, with_user: bool = True, with_permissions: bool 
         "nick": None,
         "avatar": None,
         "banner": None,
-        "roles": [],
+        "roles": list(user.roles),
         "joined_at": _EPOCH,
         "premium_since": None,
         "communication_disabled_until": None,
@@ -137,14 +150,15 @@ def channel_object(channel: Channel) -> Json:
     }
 
 
-def role_object() -> Json:
-    """The one role, @everyone: its id is the guild's."""
+def role_object(role_id: str = GUILD_ID) -> Json:
+    """A role; @everyone's id is the guild's."""
+    role = ROLES.get(role_id, Role(GUILD_ID, "@everyone", 0))
     return {
-        "id": GUILD_ID,
-        "name": "@everyone",
+        "id": role.id,
+        "name": role.name,
         "description": None,
-        "permissions": str(int(MEMBER_PERMISSIONS)),
-        "position": 0,
+        "permissions": str(int(MEMBER_PERMISSIONS)) if role.id == GUILD_ID else "0",
+        "position": role.position,
         "color": 0,
         "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
         "hoist": False,
@@ -197,7 +211,7 @@ def guild_object() -> Json:
         "features": [],
         "emojis": [],
         "stickers": [],
-        "roles": [role_object()],
+        "roles": [role_object(), *map(role_object, ROLES)],
     }
 
 

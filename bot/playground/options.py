@@ -191,9 +191,10 @@ def _resolve_user(value: str, resolved: Json) -> bool:
 
 
 def _resolve_role(value: str, resolved: Json, world: World) -> bool:
-    if value == GUILD_ID:
-        resolved.setdefault("roles", {})[value] = objects.role_object()
-    return value == GUILD_ID
+    if value != GUILD_ID and value not in objects.ROLES:
+        return False
+    resolved.setdefault("roles", {})[value] = objects.role_object(value)
+    return True
 
 
 def _resolve_channel(value: str, resolved: Json, world: World) -> bool:

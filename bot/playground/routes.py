@@ -101,7 +101,7 @@ def _guild_channels(parts: Parts, call: Call) -> list[Json]:
 
 def _roles(parts: Parts, call: Call) -> list[Json]:
     _check_guild(call)
-    return [objects.role_object()]
+    return [objects.role_object(), *map(objects.role_object, objects.ROLES)]
 
 
 def _channel(parts: Parts, call: Call) -> Json:

@@ -119,6 +119,7 @@ class PageSockets:
             "users": [_person(one) for one in PEOPLE],
             "guild": {"id": objects.GUILD_ID, "name": objects.GUILD_NAME},
             "channels": [{"id": one.id, "name": one.name, "topic": one.topic} for one in CHANNELS.values()],
+            "roles": [{"id": one.id, "name": one.name} for one in objects.ROLES.values()],
             "commands": self._actions.visible_commands(user),
             "bot": _person(BOT) | {"online": self._is_bot_online()},
             "messages": {channel_id: world.visible(channel_id, user.id) for channel_id in CHANNELS},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import builtins  # inside the class, `list` is the method
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from bot.services.people import Actor, Role
 from storage.classifiers import check_label_name
-from storage.errors import InvalidInput, NotFound
+from storage.errors import Conflict, InvalidInput, NotFound
 from storage.records import (
     CandidateKind,
     Classifier,
@@ -23,6 +24,8 @@ from storage.records import (
 )
 from storage.stores import Stores
 from trainer.protocol import from_json
+
+log = logging.getLogger(__name__)
 
 NOTHING = "none"
 """What a classifier is based on that starts from the pretrained model."""
@@ -150,12 +153,14 @@ class ClassifierService:
 
         Raises:
             NotFound: no such name (the message lists the names), or there is none yet (it says how to create one).
-            InvalidInput: there are several and nothing says which.
+            InvalidInput: there are several and nothing says which. Conflict: the one named is archived.
         """
         if name:
-            return await self._classifiers.get(guild, name)
+            return check_live(await self._classifiers.get(guild, name))
         if channel and (chosen := await self._classifiers.channel_default(guild, channel)) is not None:
-            return await self._classifiers.by_id(guild, chosen)
+            default = await self._classifiers.by_id(guild, chosen)
+            if not default.archived:
+                return default
         everything = await self._classifiers.list(guild)
         if not everything:
             raise NotFound("There is no classifier here yet. A lead creates one with /classifier create.")
@@ -167,9 +172,28 @@ class ClassifierService:
     async def use(self, actor: Actor, channel_id: str, name: str) -> Classifier:
         """Makes a classifier the default of a channel (its threads included)."""
         actor.require(Role.LEAD, "choose a channel's classifier")
-        classifier = await self._classifiers.get(actor.guild, name)
+        classifier = check_live(await self._classifiers.get(actor.guild, name))
         await self._classifiers.set_channel_default(actor.guild, channel_id, classifier.id)
         return classifier
+
+    async def archive(self, actor: Actor, classifier: Classifier) -> Classifier:
+        """Puts it away: it answers, learns and trains no more. Nothing is deleted, and its name stays its own."""
+        actor.require(Role.LEAD, "archive a classifier")
+        await self._classifiers.archive(actor.guild, classifier.id, archived=True)
+        log.info("classifier.archived", extra={"classifier": classifier.id})
+        return await self._classifiers.by_id(actor.guild, classifier.id)
+
+    async def restore(self, actor: Actor, name: str) -> Classifier:
+        """Brings an archived one back as it was. Again changes nothing. Raises NotAllowed, NotFound."""
+        actor.require(Role.LEAD, "bring a classifier back")
+        classifier = await self._classifiers.get(actor.guild, name)
+        if classifier.archived:
+            await self._classifiers.archive(actor.guild, classifier.id, archived=False)
+            log.info("classifier.restored", extra={"classifier": classifier.id})
+        return await self._classifiers.by_id(actor.guild, classifier.id)
+
+    async def archived(self, guild: str) -> builtins.list[Classifier]:
+        return await self._classifiers.archived(guild)
 
     async def create_label(self, actor: Actor, classifier: Classifier, name: str, description: str = "") -> Label:
         """A new label; it can be answered at once, from its name."""
@@ -204,6 +228,16 @@ class ClassifierService:
         counts = await self._examples.annotator_counts(guild, classifier_id)
         names = await self._examples.annotator_names(guild)
         return [(names.get(annotator, annotator), count) for annotator, count in counts]
+
+
+def check_live(classifier: Classifier) -> Classifier:
+    """The classifier itself. Raises Conflict for one that is archived."""
+    if classifier.archived:
+        raise Conflict(
+            f"`{classifier.name}` is archived: it answers, learns and trains no more. A lead brings it back with "
+            "`/classifier restore`."
+        )
+    return classifier
 
 
 def _number(version: str) -> int:

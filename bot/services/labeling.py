@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from bot.services.classifiers import check_live
+from bot.services.consent import Consent
 from bot.services.people import Actor, Role
 from bot.services.readiness import until_training
 from bot.services.serving import Serving
@@ -77,6 +79,7 @@ class LabelingService:
         self,
         stores: Stores,
         serving: Serving,
+        consent: Consent,
         *,
         base: str,
     ) -> None:
@@ -85,6 +88,7 @@ class LabelingService:
         self._registry = stores.registry
         self._schedules = stores.schedules
         self._serving = serving
+        self._consent = consent
         self._base = base
 
     async def label(
@@ -102,8 +106,12 @@ class LabelingService:
         `picked_by_model`: the model asked for this text, so it must not become golden.
 
         Raises:
-            InvalidInput (the text), NotFound (no such label; the message names the nearest), StorageError.
+            NotAllowed (also for who has opted out), InvalidInput (the text), NotFound (no such label; the message names
+            the nearest), StorageError.
         """
+        actor.require(Role.MEMBER, "label texts")
+        self._consent.check(actor)
+        check_live(classifier)
         text = check_text(text)
         wanted = await self._find_label(classifier, label)
         guess, version = await self._guess(classifier, text)
@@ -140,8 +148,9 @@ class LabelingService:
         """Takes back one of the actor's own labels; without `event_id` their newest. None: there is nothing to undo.
 
         Raises:
-            NotFound: the event is not theirs.
+            NotAllowed. NotFound: the event is not theirs.
         """
+        actor.require(Role.MEMBER, "take labels back")
         if event_id is None:
             event = await self._examples.last_event(actor.guild, actor.id, classifier.id if classifier else None)
             if event is None:
@@ -165,8 +174,9 @@ class LabelingService:
             NotAllowed, InvalidInput (names the row that cannot be used; nothing was imported), StorageError.
         """
         actor.require(Role.LEAD, "import texts")
+        self._consent.check(actor)
         checked = _check_rows(rows)
-        classifier = await self._get_or_create(actor, classifier_name)
+        classifier = check_live(await self._get_or_create(actor, classifier_name))
         new_labels = await self._missing_labels(classifier, [label for _, label in checked])
         for name in new_labels:
             with suppress(Conflict):  # somebody else has created it in this moment

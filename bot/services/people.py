@@ -11,6 +11,8 @@ from storage.errors import NotAllowed
 class Role(IntEnum):
     """Each role may do what the ones before it may."""
 
+    GUEST = 0
+    """Asks; somebody without the role that a lead has named for teaching."""
     MEMBER = 1
     """Asks, labels, teaches."""
     LEAD = 2
@@ -29,9 +31,13 @@ class Actor:
     role: Role = Role.MEMBER
     channel: str | None = None
     """Where they are, so that a classifier can be found by the channel's default."""
+    member_role: str | None = None
+    """Id of the role that may label and teach here; None: everyone may."""
 
     def require(self, role: Role, what: str) -> None:
         """Raises NotAllowed unless the actor has at least `role`; `what` completes "... may"."""
+        if self.role < role and role is Role.MEMBER and self.member_role:
+            raise NotAllowed(f"You need the role <@&{self.member_role}> to {what} here. Ask a lead for it.")
         if self.role < role:
             raise NotAllowed(f"Only a {role.name.lower()} may {what}. Ask someone who manages this server.")
 

@@ -6,8 +6,10 @@ import logging
 import secrets
 import time
 
+from bot.services.classifiers import check_live
+from bot.services.consent import Consent
 from bot.services.labeling import LabelingService, LabelReceipt
-from bot.services.people import Actor
+from bot.services.people import Actor, Role
 from bot.services.serving import Serving
 from bot.services.texts import check_text
 from storage.records import Classifier, LabelledText, Prediction, Source, Split
@@ -26,12 +28,14 @@ class PredictionService:
         stores: Stores,
         labeling: LabelingService,
         serving: Serving,
+        consent: Consent,
     ) -> None:
         self._classifiers = stores.classifiers
         self._examples = stores.examples
         self._predictions = stores.predictions
         self._labeling = labeling
         self._serving = serving
+        self._consent = consent
 
     async def ask(self, actor: Actor, classifier: Classifier, text: str, source: Source) -> Prediction:
         """Answers, and stores the answer with its version and latency.
@@ -39,7 +43,9 @@ class PredictionService:
         Raises:
             InvalidInput (the text; no labels to choose from), Busy (with the seconds to wait), NotFound.
         """
+        check_live(classifier)
         text = check_text(text)
+        keeps = source in KEEPS_TEXT and not self._consent.is_out(actor)
         answer = await self._serving.answer(classifier, text)
         prediction = Prediction(
             id=secrets.token_hex(8),
@@ -52,18 +58,27 @@ class PredictionService:
             milliseconds=answer.milliseconds,
             asked_by=actor.id,
             created_at=time.time(),
-            text=text if source in KEEPS_TEXT else None,
+            text=text if keeps else None,
             taught=await self._taught(classifier, text),
             cut=answer.cut,
             outside=answer.outside,
         )
         await self._predictions.add(prediction, answer.number, answer.revision)
+        if keeps and classifier.settings.learn_from_questions:
+            await self._examples.add_unlabelled(
+                classifier.guild, classifier.id, [text], actor.id, source, prediction.created_at
+            )
         log.info("question.answered", extra={"classifier": classifier.id, "version": answer.version})
         return prediction
 
-    def warning(self, classifier: Classifier) -> str:
-        """What people should know about who answers; "" as a rule."""
-        return self._serving.warning(classifier.id)
+    def note(self, actor: Actor, classifier: Classifier) -> str:
+        """What the person who asks should know about who answers, and about their text; "" as a rule."""
+        about = ""
+        if self._consent.is_out(actor):
+            about = "You have opted out, so this text is not stored."
+        elif classifier.settings.learn_from_questions:
+            about = "This text may be shown to your team for labelling."
+        return " ".join(filter(None, [self._serving.warning(classifier.id), about]))
 
     async def get(self, guild: str, prediction_id: str) -> Prediction:
         """Raises NotFound, also for another guild's prediction."""
@@ -80,6 +95,8 @@ class PredictionService:
         return await self._feedback(actor, prediction, label, right=label == prediction.label)
 
     async def _feedback(self, actor: Actor, prediction: Prediction, label: str, *, right: bool) -> LabelReceipt | None:
+        actor.require(Role.MEMBER, "say what is right")
+        self._consent.check(actor)
         receipt = None
         if prediction.text is not None:
             classifier = await self._classifiers.by_id(actor.guild, prediction.classifier_id)

@@ -154,6 +154,16 @@ class Serving:
             await self.ensure(classifier)
             await self._memory.settle(classifier.id)
 
+    async def relearn(self, classifier: Classifier) -> None:
+        """Returns when nothing that was deleted takes part in the answers, but for what a version was trained on.
+
+        Raises:
+            StorageError, Busy, ArtifactError: what served before goes on serving.
+        """
+        if self._engine.current(classifier.id) is not None:
+            with self._residents.using(classifier.id):
+                await self._memory.relearn(classifier.id)
+
     # Loading and swapping
 
     async def ensure(self, classifier: Classifier) -> None:

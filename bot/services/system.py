@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from bot.services.classifiers import ClassifierService
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
+from bot.services.morning import MorningNews
 from bot.services.prediction import PredictionService
+from bot.services.privacy import PrivacyService
 from bot.services.promotion import PromotionService
+from bot.services.setup import SetupService
 from bot.services.status import StatusService
 from bot.services.sureness import SurenessService
 from bot.services.teaching import TeachingService
@@ -26,3 +29,6 @@ class Services:
     status: StatusService
     sureness: SurenessService
     teaching: TeachingService
+    setup: SetupService
+    privacy: PrivacyService
+    morning: MorningNews

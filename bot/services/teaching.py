@@ -11,8 +11,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from bot.services.classifiers import check_live
 from bot.services.labeling import LabelingService, LabelReceipt, UndoReceipt
-from bot.services.people import Actor
+from bot.services.people import Actor, Role
 from bot.services.question_plans import QuestionPlans
 from storage.errors import InvalidInput, NotAllowed, NotFound
 from storage.events import falls_golden
@@ -65,8 +66,10 @@ class TeachingService:
         """A new round of at most `wanted` questions, with its first one.
 
         Raises:
-            InvalidInput: there are no labels, `wanted` is out of range, or no text is there to ask about.
+            NotAllowed. InvalidInput: there are no labels, `wanted` is out of range, or no text is there to ask about.
         """
+        actor.require(Role.MEMBER, "teach")
+        check_live(classifier)
         if not 1 <= wanted <= MOST_ASKED:
             raise InvalidInput(f"A round has 1 to {MOST_ASKED} questions.")
         if not await self._classifiers.labels(classifier.guild, classifier.id):

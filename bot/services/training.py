@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bot.services.classifiers import check_live
 from bot.services.job_runner import JobRunner
 from bot.services.people import Actor, Role, timer
 from bot.services.readiness import what_to_try
@@ -82,9 +83,10 @@ class TrainingService:
         Not `asked` is a clock, which has to have a reason of its own (see `readiness.what_to_try`).
 
         Raises:
-            NotAllowed: the actor is no lead.
+            NotAllowed: the actor is no lead. Conflict: it is archived.
         """
         actor.require(Role.LEAD, "start a training")
+        check_live(classifier)
         guild = classifier.guild
         versions = await self._registry.list(guild, classifier.id)
         trained_to = max((version.last_event_id for version in versions), default=0)

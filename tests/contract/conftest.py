@@ -11,8 +11,10 @@ import pytest
 from storage.classifiers import Classifiers
 from storage.database import Database
 from storage.examples import Examples
+from storage.guilds import Guilds
 from storage.jobs import Jobs
 from storage.predictions import Predictions
+from storage.privacy import Privacy
 from storage.records import Classifier, JobState, Label, ModelVersion, TrainingJob
 from storage.registry import Registry
 from storage.rounds import Rounds
@@ -33,11 +35,22 @@ class Store:
     registry: Registry
     schedules: Schedules
     rounds: Rounds
+    guilds: Guilds
+    privacy: Privacy
 
     @classmethod
     def on(cls, db: Database) -> Store:
         return cls(
-            db, Classifiers(db), Examples(db), Predictions(db), Jobs(db), Registry(db), Schedules(db), Rounds(db)
+            db,
+            Classifiers(db),
+            Examples(db),
+            Predictions(db),
+            Jobs(db),
+            Registry(db),
+            Schedules(db),
+            Rounds(db),
+            Guilds(db),
+            Privacy(db),
         )
 
 

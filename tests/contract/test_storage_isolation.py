@@ -10,15 +10,29 @@ from typing import Any
 import pytest
 
 from storage.errors import NotFound, StorageError, UserError
-from storage.records import ClassifierSettings, JobState, Outcome, Round, Schedule, Source
+from storage.records import (
+    ClassifierSettings,
+    Erasure,
+    GuildSettings,
+    Holdings,
+    JobState,
+    Outcome,
+    Round,
+    Schedule,
+    Source,
+)
 from tests.contract.conftest import GUILD, Store, Triage, make_job, make_triage, make_version
 from tests.contract.test_storage_predictions import make_prediction
 
 STRANGER = "g2"
 Call = Callable[[Store, Triage, int], Awaitable[Any]]
 
+STRANGERS = {"decision": "classifier created", "subject": "stranger", "created_at": 1.0}
+"""Maria made that classifier, too."""
+
 READS: dict[str, tuple[Call, Any]] = {
     "classifiers.list": (lambda s, t, e: s.classifiers.list(STRANGER), []),
+    "classifiers.archived": (lambda s, t, e: s.classifiers.archived(STRANGER), []),
     "classifiers.labels": (lambda s, t, e: s.classifiers.labels(STRANGER, t.id), []),
     "classifiers.label_counts": (lambda s, t, e: s.classifiers.label_counts(STRANGER, t.id), []),
     "classifiers.channel_default": (lambda s, t, e: s.classifiers.channel_default(STRANGER, "10"), None),
@@ -48,6 +62,21 @@ READS: dict[str, tuple[Call, Any]] = {
     "rounds.questions": (lambda s, t, e: s.rounds.questions(STRANGER, "r1"), []),
     "rounds.settle": (lambda s, t, e: s.rounds.settle(STRANGER, "r1", 1, Outcome.SKIPPED, None, 1.0), False),
     "rounds.reopen": (lambda s, t, e: s.rounds.reopen(STRANGER, "r1", 1, 1.0), False),
+    "privacy.holdings": (lambda s, t, e: s.privacy.holdings(STRANGER, "maria"), Holdings(0, 0, 0, 0, 1, None, 1.0)),
+    "privacy.everything": (
+        lambda s, t, e: s.privacy.everything(STRANGER, "maria"),
+        {"texts": [], "label_events": [], "questions": [], "feedback": [], "decisions": [STRANGERS]},
+    ),
+    "privacy.snapshots": (lambda s, t, e: s.privacy.snapshots(STRANGER), []),
+    "privacy.versions": (lambda s, t, e: s.privacy.versions(STRANGER), []),
+    "privacy.preview": (lambda s, t, e: s.privacy.preview(STRANGER, "maria"), Erasure(0, 0, 0, 0, 0)),
+    "privacy.forget": (
+        lambda s, t, e: s.privacy.forget(STRANGER, "maria", {"s" * 64: frozenset({1, 2})}),
+        Erasure(0, 0, 0, 0, 0),
+    ),
+    "privacy.drop_vectors": (lambda s, t, e: s.privacy.drop_vectors(STRANGER, frozenset({"h"})), None),
+    "privacy.opt_in": (lambda s, t, e: s.privacy.opt_in(STRANGER, "maria"), None),
+    "privacy.is_deleted": (lambda s, t, e: s.privacy.is_deleted(STRANGER, "s" * 64), None),
     "schedules.get": (lambda s, t, e: s.schedules.get(STRANGER, t.id), None),
     "schedules.take_slot": (lambda s, t, e: s.schedules.take_slot(STRANGER, t.id, "2030-01-01T00:00"), False),
 }
@@ -58,6 +87,7 @@ REFUSED: dict[str, Call] = {
     "classifiers.save_settings": lambda s, t, e: s.classifiers.save_settings(
         STRANGER, t.id, ClassifierSettings(precision=0.9)
     ),
+    "classifiers.archive": lambda s, t, e: s.classifiers.archive(STRANGER, t.id, archived=True),
     "classifiers.add_label": lambda s, t, e: s.classifiers.add_label(STRANGER, t.id, "mine"),
     "classifiers.set_channel_default": lambda s, t, e: s.classifiers.set_channel_default(STRANGER, "10", t.id),
     "examples.add_label": lambda s, t, e: s.examples.add_label(
@@ -82,6 +112,7 @@ REFUSED: dict[str, Call] = {
     "registry.base_on": lambda s, t, e: s.registry.base_on(STRANGER, t.id, None),
     "rounds.get": lambda s, t, e: s.rounds.get(STRANGER, "r1"),
     "rounds.ask": lambda s, t, e: s.rounds.ask(STRANGER, "r1", 1, picked_by_model=False, now=1.0),
+    "guilds.told": lambda s, t, e: s.guilds.told(STRANGER, "j1", 1.0),
     "registry.mark_damaged": lambda s, t, e: s.registry.mark_damaged(STRANGER, t.id, 1),
 }
 
@@ -103,6 +134,13 @@ OTHERWISE = {
     "jobs.claim",
     "jobs.unfinished",
     "schedules.list",
+    "guilds.all_settings",
+    "guilds.failed",
+    "privacy.opt_outs",
+    "privacy.doomed",
+    "guilds.save",  # the guild's own, as the next two
+    "guilds.greet",
+    "privacy.opt_out",
 }
 
 
@@ -125,8 +163,14 @@ async def event(store: Store, triage: Triage) -> int:
     await store.rounds.create(Round("r1", GUILD, triage.id, "maria", 3, 1.0))
     waiting = await store.rounds.pool(GUILD, triage.id, 1)
     assert await store.rounds.ask(GUILD, "r1", waiting[0].example_id, picked_by_model=False, now=1.0)
+    await store.guilds.save(GUILD, GuildSettings("7", "8", 3))
+    await store.privacy.opt_out(GUILD, "maria", 1.0)
+    await store.db.write(lambda tables: tables.execute("INSERT INTO doomed_snapshots VALUES (?, ?)", (GUILD, "s" * 64)))
     await make_triage(store, STRANGER, "stranger")
     return labelled.event.id
+
+
+SMALL = ("guild_settings", "opt_outs", "doomed_snapshots", "morning_news")
 
 
 async def contents(store: Store) -> list[list[tuple[Any, ...]]]:
@@ -145,6 +189,7 @@ async def contents(store: Store) -> list[list[tuple[Any, ...]]]:
                 "rounds",
                 "questions",
             ]
+            for table in [*tables.split(), "origins", "promotions", "schedules", "annotators", "vectors", *SMALL]
         ]
     )
 
@@ -152,7 +197,9 @@ async def contents(store: Store) -> list[list[tuple[Any, ...]]]:
 @pytest.mark.parametrize("name", READS)
 async def test_reading_finds_nothing_of_another_guild(store: Store, triage: Triage, event: int, name: str) -> None:
     call, nothing = READS[name]
+    before = await contents(store)
     found = await call(store, triage, event)
+    assert await contents(store) == before
     if name == "classifiers.list":
         found = [classifier for classifier in found if classifier.guild != STRANGER]
     assert found == nothing

@@ -230,6 +230,19 @@ async def test_a_select_works_with_the_keyboard(page: Any, server: PageServer) -
     assert server.sent("component")[0]["values"] == ["question"]
 
 
+async def test_a_role_select_offers_the_servers_roles_and_a_mention_names_one(page: Any, server: PageServer) -> None:
+    select = {"type": 6, "custom_id": "who", "placeholder": "Who may teach?", "default_values": [{"id": "21"}]}
+    asks = scenes.message("902", scenes.SUPPORT, scenes.BOT, "Now <@&21>.", components=[scenes.row(select)])
+    await server.post(asks)
+    message = page.locator('[data-id="902"]')
+    await expect(message).to_contain_text("@Leads")
+    await message.locator(".select").click()
+    await expect(page.get_by_role("option")).to_have_text(["@Teachers", "@Leads"])
+    await page.get_by_role("option", name="@Teachers").click()
+    await expect(page.locator(".message", has_text="Noted: 20")).to_be_visible()
+    assert server.sent("component")[0]["values"] == ["20"]
+
+
 async def test_a_modal_checks_its_fields_and_sends_every_kind(page: Any, server: PageServer) -> None:
     await type_line(page, "/teach")
     await page.keyboard.press("Enter")

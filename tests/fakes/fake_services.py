@@ -27,6 +27,7 @@ from storage.records import (
     MAX_TEXT,
     Classifier,
     ClassifierSettings,
+    GuildSettings,
     JobState,
     Label,
     LabelCount,
@@ -258,7 +259,7 @@ class FakePrediction:
         self._memory = memory
         self._labeling = labeling
 
-    def warning(self, classifier: Classifier) -> str:
+    def note(self, actor: Actor, classifier: Classifier) -> str:
         return ""
 
     async def ask(self, actor: Actor, classifier: Classifier, text: str, source: Source) -> Prediction:
@@ -463,6 +464,18 @@ class FakeSureness(SurenessService):
         return sureness(Head(("bug",), nothing, nothing[0], 1.0, 0.4, None, checked), classifier.settings.precision)
 
 
+class FakeSetup:
+    def settings(self, guild: str) -> GuildSettings:
+        return GuildSettings()
+
+
+class FakeMorning:
+    async def watch(self) -> AsyncIterator[JobUpdate]:
+        """Nothing fails in its nights."""
+        return
+        yield
+
+
 class FakeStatus:
     async def status(self) -> dict[str, Any]:
         return {"version": "0.1.0", "uptime_seconds": 12.0, "trainer": {"reachable": True, "device": "cpu"}}
@@ -482,6 +495,8 @@ class FakeServices:
         self.promotion = FakePromotion(self.memory)
         self.status = FakeStatus()
         self.sureness = FakeSureness(self.memory)
+        self.setup = FakeSetup()
+        self.morning = FakeMorning()
 
     @property
     def services(self) -> Services:

@@ -79,6 +79,7 @@ def hello(user: str, online: bool) -> Json:
             {"id": SUPPORT, "name": "support", "topic": "Mail from customers. Ask the bot what it is, and teach it."},
             {"id": TRAINING, "name": "training", "topic": "What the bot learns"},
         ],
+        "roles": [{"id": "20", "name": "Teachers"}, {"id": "21", "name": "Leads"}],
         "commands": COMMANDS,
         "bot": {"id": BOT, "username": "Pupil", "online": online},
     }

@@ -109,12 +109,14 @@ def _schema(described: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _ids_as_text(node: Any) -> Any:
-    """discord.py sends `attachments[].id` as a number. Discord takes that, its specification says text."""
+    """discord.py sends `attachments[].id` and `default_values[].id` as numbers. Discord takes that, its specification
+    says text."""
     if isinstance(node, list):
         return [_ids_as_text(one) for one in node]
     if not isinstance(node, dict):
         return node
     changed = {key: _ids_as_text(value) for key, value in node.items()}
-    if isinstance(node.get("attachments"), list):
-        changed["attachments"] = [one | {"id": str(one["id"])} for one in node["attachments"]]
+    for key in ("attachments", "default_values"):
+        if isinstance(node.get(key), list):
+            changed[key] = [one | {"id": str(one["id"])} for one in node[key]]
     return changed

@@ -134,8 +134,9 @@ async def test_with_60_labels_there_are_pages_and_a_name_can_be_typed(stage: Rea
     texts = [f"text number {number}" for number in range(5)]
     triage = await pooled(stage, texts, MANY)
     card = await stage.ada.command("teach", count=3)
-    assert card.buttons == ["◀", "▶", "Type it", "Unsure", "Skip"]
+    assert card.buttons == ["▶", "Type it", "Unsure", "Skip"]
     second = await stage.ada.click(card, "▶")
+    assert second.buttons == ["◀", "▶", "Type it", "Unsure", "Skip"]
     assert len(second.components[0]["components"][0]["options"]) == 25
     form = await stage.ada.click(second, "Type it")
     wrong = await stage.ada.submit(form, label="labl-59")

@@ -9,6 +9,7 @@ import discord
 import pytest
 
 from bot.playground.mentions import Pings, find_pings
+from bot.playground.objects import TEACHERS
 from bot.playground.options import check_options
 from bot.playground.server import CHANNEL_IDS, GUILD_ID, Playground
 from bot.playground.store import Store
@@ -145,6 +146,8 @@ def test_mentionable_is_a_role_or_a_person(world: World) -> None:
     command = _command({"type": 9, "name": "whom", "description": "d", "required": True})
     resolved = check_options(command, [{"name": "whom", "value": GUILD_ID}], world).resolved
     assert resolved["roles"][GUILD_ID]["name"] == "@everyone"
+    resolved = check_options(command, [{"name": "whom", "value": TEACHERS}], world).resolved
+    assert resolved["roles"][TEACHERS]["name"] == "Teachers"
     with pytest.raises(NotFound, match="no mentionable"):
         check_options(command, [{"name": "whom", "value": "5"}], world)
 

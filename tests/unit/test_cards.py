@@ -270,7 +270,9 @@ class TestAnswers:
         assert isinstance(last.rows[0], Menu)
         assert [choice.value for choice in last.rows[0].choices] == names[50:]
         assert "Page 3 of 3; 60 labels in all" in last.text
-        assert "pick:p.1:0" in last.ids  # ▶ begins again
+        assert last.ids == ["picked:p.1", "pick:p.1:1", "name:p.1", "back:p.1"]
+        two = picker_card("p.1", names[:30], 0)
+        assert two.ids == ["picked:p.1", "pick:p.1:1", "name:p.1", "back:p.1"], "no id comes twice"
 
     def test_with_no_other_label_the_menu_says_how_to_get_one(self) -> None:
         assert "/labels create" in picker_card("p.1", [], 0).text

@@ -18,6 +18,7 @@ from storage.database import Database
 from storage.errors import Busy, NotFound, StorageError
 from storage.events import falls_golden
 from storage.examples import ChangedText, Examples
+from storage.privacy import Privacy
 from storage.records import Classifier, Label, LabelledText, ModelVersion, Source, Split, text_hash
 from tests.fakes.fake_encoder import FakeEncoder, Gate, until
 from trainer.model.head import Head
@@ -434,6 +435,32 @@ async def test_golden_texts_take_no_part_in_a_correction(slow: Team) -> None:
     assert golden not in slow.encoder.texts
     assert np.array_equal(slow.current.head.weight, fitted.head.weight)
     assert slow.current.newest_event == await slow.examples.newest_event(GUILD, slow.classifier.id)
+
+
+async def test_a_label_of_the_fit_that_was_deleted_is_unlearned(team: Team) -> None:
+    await team.begin(*LABELS)
+    before = await team.serve()
+    await team.teach("zebra", "bug")
+    await team.refitted()
+    await Privacy(team.db).forget(GUILD, "u1", {})
+    await asyncio.wait_for(team.memory.relearn(team.classifier.id), 20)
+    assert np.array_equal(team.current.head.weight, before.head.weight)
+    assert team.current.version == before.version
+
+
+async def test_a_refit_that_read_before_a_deletion_does_not_bring_it_back(team: Team) -> None:
+    await team.begin(*LABELS)
+    before = await team.serve()
+    team.examples.hold = first = asyncio.Event()
+    await team.teach("zebra", "bug")
+    team.memory.touch(team.classifier.id)
+    await until(lambda: team.examples.readings == 2)
+    await Privacy(team.db).forget(GUILD, "u1", {})
+    unlearned = asyncio.create_task(team.memory.relearn(team.classifier.id))
+    await asyncio.sleep(0)
+    first.set()
+    await asyncio.wait_for(unlearned, 20)
+    assert np.array_equal(team.current.head.weight, before.head.weight)
 
 
 async def test_a_refit_that_began_before_a_label_does_not_hide_it(team: Team) -> None:

@@ -10,6 +10,9 @@ from bot.chat.cogs.general import General
 from bot.chat.cogs.labeling import Labeling
 from bot.chat.cogs.labels import LabelCommands
 from bot.chat.cogs.models import ModelCommands
+from bot.chat.cogs.morning import Morning
+from bot.chat.cogs.privacy import PrivacyCommands
+from bot.chat.cogs.setup import Setup
 from bot.chat.cogs.teaching import Teaching
 from bot.chat.cogs.training import TrainCommands
 
@@ -23,4 +26,7 @@ COGS: tuple[type[PupilCog], ...] = (
     TrainCommands,
     ModelCommands,
     General,
+    PrivacyCommands,
+    Setup,
+    Morning,
 )

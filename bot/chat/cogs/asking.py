@@ -42,7 +42,7 @@ class Asking(PupilCog):
         actor = self.actor(interaction)
         chosen = await self.classifier(actor, classifier)
         prediction = await self.services.prediction.ask(actor, chosen, text, Source.COMMAND)
-        await show(interaction, answer_card(prediction, note=self.services.prediction.warning(chosen)))
+        await show(interaction, answer_card(prediction, note=self.services.prediction.note(actor, chosen)))
 
     async def predict(self, interaction: Interaction, message: discord.Message) -> None:
         """The message menu. Stores neither the text nor who wrote it."""

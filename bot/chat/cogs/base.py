@@ -26,7 +26,8 @@ class PupilCog(commands.Cog):
 
     def actor(self, interaction: Interaction) -> Actor:
         """Who is asking, with the role Discord says they have now. Raises InvalidInput outside a server."""
-        return actor_of(interaction, self.bot.operators)
+        settings = self.services.setup.settings(str(interaction.guild_id))
+        return actor_of(interaction, self.bot.operators, settings)
 
     async def classifier(self, actor: Actor, name: str | None) -> Classifier:
         """The one named, else the channel's, else the only one. Raises NotFound or InvalidInput."""

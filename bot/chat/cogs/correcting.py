@@ -15,7 +15,7 @@ from bot.chat.cards import Card
 from bot.chat.cogs.asking import feedback_card
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.sending import ask, begin, show
-from bot.services.people import Actor
+from bot.services.people import Actor, Role
 from storage.errors import Conflict, InvalidInput, NotFound
 from storage.records import Source, normalise
 
@@ -40,7 +40,9 @@ class Correcting(PupilCog):
     @pressed(rf"pick:{KEY}:(?P<page>\d{{1,4}})")
     async def pick(self, interaction: Interaction, key: str, page: str) -> None:
         await begin(interaction)
-        text, labels = await target(self.services, key).question(self.actor(interaction))
+        actor = self.actor(interaction)
+        actor.require(Role.MEMBER, "say what is right")
+        text, labels = await target(self.services, key).question(actor)
         await show(interaction, picker_card(key, labels, int(page), text))
 
     @pressed(rf"picked:{KEY}")

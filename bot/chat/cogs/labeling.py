@@ -14,6 +14,7 @@ from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.sending import ask, begin, show
 from bot.chat.text import quoted
+from bot.services.people import Role
 from bot.services.texts import check_text
 from storage.errors import NotFound, UserError
 from storage.records import Classifier, Source
@@ -64,8 +65,10 @@ class Labeling(PupilCog):
 
     async def _open_form(self, interaction: Interaction, text: str, classifier: str | None) -> None:
         """A form has to be the first reply, so there is no "thinking" before it: two reads and a bounded guess."""
+        actor = self.actor(interaction)
+        actor.require(Role.MEMBER, "label texts")
         text = check_text(text) if text else ""
-        chosen = await self.classifier(self.actor(interaction), classifier)
+        chosen = await self.classifier(actor, classifier)
         await ask(interaction, teach_form(chosen.name, await self._labels(chosen, text), text))
 
     async def _labels(self, classifier: Classifier, text: str) -> list[str]:

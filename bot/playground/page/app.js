@@ -58,6 +58,7 @@ class App {
       markdown: {
         userName: (id) => this.store.userName(id),
         channelName: (id) => this.store.channelName(id),
+        roleName: (id) => this.store.roleName(id),
         openChannel: (id) => this.openChannel(id),
         openCommand: (name) => this.openCommand(name),
       },
@@ -235,6 +236,7 @@ class App {
       markdown: this.actions.markdown,
       users: this.store.users.map(named),
       channels: this.store.channels.map((channel) => ({ id: channel.id, label: `#${channel.name}` })),
+      roles: this.store.roles.map((role) => ({ id: role.id, label: `@${role.name}` })),
       submit: async (components) => { await this.store.interact('modal_submit', { modal_id: modal.modal_id, components }); },
     });
   }

@@ -84,6 +84,7 @@ export class CommandForm {
     if (option.type === OPTION.boolean) return [{ name: 'True', value: true }, { name: 'False', value: false }];
     if (option.type === OPTION.user || option.type === OPTION.mentionable) return store.users.map((user) => ({ name: user.global_name ?? user.username, value: user.id }));
     if (option.type === OPTION.channel) return store.channels.map((channel) => ({ name: `#${channel.name}`, value: channel.id }));
+    if (option.type === OPTION.role) return store.roles.map((role) => ({ name: `@${role.name}`, value: role.id }));
     return null;
   }
 

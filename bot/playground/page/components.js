@@ -15,6 +15,7 @@ import { SelectBox } from './select.js';
  * @property {any[]} attachments
  * @property {{id: string, label: string}[]} users for user selects
  * @property {{id: string, label: string}[]} channels for channel selects
+ * @property {{id: string, label: string}[]} roles for role selects
  * @property {(customId: string) => boolean} isBusy whether a press is waiting for its answer
  * @property {(customId: string, type: number, values?: string[]) => void} press
  */
@@ -89,14 +90,15 @@ function linkButton(button, words, name) {
 /**
  * The choices of any kind of select.
  * @param {any} select
- * @param {Pick<ComponentContext, 'users' | 'channels'>} context
+ * @param {Pick<ComponentContext, 'users' | 'channels' | 'roles'>} context
  * @returns {import('./listbox.js').Choice[]}
  */
 export function selectChoices(select, context) {
   const preset = new Set((select.default_values ?? []).map((/** @type {any} */ entry) => String(entry.id)));
-  const people = (/** @type {{id: string, label: string}[]} */ entries) => entries.map(({ id, label }) => ({ value: id, label, selected: preset.has(id) }));
-  if (select.type === TYPE.userSelect || select.type === TYPE.mentionableSelect) return people(context.users);
-  if (select.type === TYPE.channelSelect) return people(context.channels);
+  const listed = (/** @type {{id: string, label: string}[]} */ entries) => entries.map(({ id, label }) => ({ value: id, label, selected: preset.has(id) }));
+  if (select.type === TYPE.userSelect || select.type === TYPE.mentionableSelect) return listed(context.users);
+  if (select.type === TYPE.channelSelect) return listed(context.channels);
+  if (select.type === TYPE.roleSelect) return listed(context.roles);
   return (select.options ?? []).map((/** @type {any} */ option) => ({
     value: option.value, label: option.label, description: option.description, emoji: emojiText(option.emoji) ?? undefined, selected: option.default,
   }));

@@ -11,6 +11,7 @@ import { timeElement } from './time.js';
  * @typedef {object} MarkdownContext
  * @property {(id: string) => string} userName
  * @property {(id: string) => string} channelName
+ * @property {(id: string) => string} roleName
  * @property {(name: string) => void} openCommand
  * @property {(id: string) => void} openChannel
  */
@@ -80,7 +81,7 @@ function reference(found, context) {
     return Math.abs(unix) > MAX_TIME ? found.unix : timeElement(unix, found.style ?? 'f');
   }
   if (user) return h('span', { class: 'mention' }, `@${context.userName(user)}`);
-  if (role) return h('span', { class: 'mention' }, '@role');
+  if (role) return h('span', { class: 'mention' }, `@${context.roleName(role)}`);
   if (channel) {
     return h('button', { class: 'mention', type: 'button', onclick: () => context.openChannel(channel) }, `#${context.channelName(channel)}`);
   }

@@ -58,6 +58,7 @@ function componentContext(message, store, actions) {
     attachments: message.attachments ?? [],
     users: store.users.map(named),
     channels: store.channels.map((channel) => ({ id: channel.id, label: `#${channel.name}` })),
+    roles: store.roles.map((role) => ({ id: role.id, label: `@${role.name}` })),
     isBusy: (customId) => actions.isBusy(message.id, customId),
     press: (customId, type, values) => actions.press(message, customId, type, values),
   };

@@ -21,6 +21,7 @@ import { upload } from './uploads.js';
  * @property {import('./markdown.js').MarkdownContext} markdown
  * @property {{id: string, label: string}[]} users
  * @property {{id: string, label: string}[]} channels
+ * @property {{id: string, label: string}[]} roles
  * @property {(components: any[]) => Promise<void>} submit rejects with the server's sentence
  */
 

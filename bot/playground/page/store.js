@@ -52,6 +52,8 @@ export class Store extends EventTarget {
     this.guild = null;
     /** @type {any[]} */
     this.channels = [];
+    /** @type {{id: string, name: string}[]} */
+    this.roles = [];
     /** @type {any[]} */
     this.commands = [];
     /** @type {any} */
@@ -86,7 +88,7 @@ export class Store extends EventTarget {
   /** @param {any} data */
   load(data) {
     const same = this.me?.id === data.me.id;
-    Object.assign(this, { me: data.me, users: data.users, guild: data.guild, channels: data.channels, commands: data.commands, bot: data.bot });
+    Object.assign(this, { me: data.me, users: data.users, guild: data.guild, channels: data.channels, roles: data.roles ?? [], commands: data.commands, bot: data.bot });
     this.messages = new Map(Object.entries(data.messages));
     this.waiting = new Map([...this.waiting].filter(([, entry]) => same && entry.failed));
     if (!this.channels.some((channel) => channel.id === this.channelId)) this.channelId = this.channels[0]?.id ?? '';
@@ -250,6 +252,11 @@ export class Store extends EventTarget {
   /** @param {string} id @returns {string} */
   channelName(id) {
     return this.channels.find((channel) => channel.id === id)?.name ?? 'unknown-channel';
+  }
+
+  /** @param {string} id @returns {string} */
+  roleName(id) {
+    return this.roles.find((role) => role.id === id)?.name ?? 'unknown-role';
   }
 
   /**

@@ -1,0 +1,153 @@
+"""One's own data: what is stored about me, a copy of it, forgetting it, and opting out. Only ever the actor's own.
+
+Forgetting is a change that leaves no label event, so the classifiers concerned are fitted anew before the receipt is
+given. Versions that were trained on what is forgotten keep what they learned; the receipt names them. Their training
+files (snapshots) are deleted here, each as soon as no training under way needs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bot.services.consent import Consent
+from bot.services.people import Actor
+from bot.services.serving import Serving
+from storage.errors import DamagedFile, PupilError
+from storage.records import Erasure, Holdings, version_name
+from storage.snapshots import read_snapshot, snapshot_path
+from storage.stores import Stores
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What `/privacy show` shows."""
+
+    holdings: Holdings
+    opted_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What forgetting has done."""
+
+    erased: Erasure
+    learned: tuple[str, ...]
+    """Versions that were trained on something of it: "triage v3"."""
+    unknown: tuple[str, ...]
+    """Versions of which the training file is gone, so that this cannot be told."""
+    waiting: int
+    """Training files that a training under way still needs; they are deleted when it has ended."""
+    relearned: bool
+    """Whether the answers follow already; if not, they follow with the next label or start."""
+
+
+class PrivacyService:
+    def __init__(self, stores: Stores, consent: Consent, serving: Serving, snapshots: Path) -> None:
+        """`snapshots`: the folder of training files."""
+        self._privacy = stores.privacy
+        self._classifiers = stores.classifiers
+        self._consent = consent
+        self._serving = serving
+        self._snapshots = snapshots
+
+    async def show(self, actor: Actor) -> About:
+        return About(await self._privacy.holdings(actor.guild, actor.id), self._consent.is_out(actor))
+
+    async def export(self, actor: Actor) -> bytes:
+        """Everything of the actor as UTF-8 JSON."""
+        holdings = await self._privacy.holdings(actor.guild, actor.id)
+        everything: dict[str, Any] = {
+            "server": actor.guild,
+            "person": actor.id,
+            "name": holdings.name,
+            "opted_out": self._consent.is_out(actor),
+            "exported_at": time.time(),
+            "times": "Unix seconds, UTC",
+            **await self._privacy.everything(actor.guild, actor.id),
+        }
+        return await asyncio.to_thread(lambda: json.dumps(everything, ensure_ascii=False, indent=1).encode())
+
+    async def opt_out(self, actor: Actor, *, out: bool = True) -> None:
+        """From now on nothing that the actor types is stored; `out` False: it is again. Again changes nothing."""
+        if out:
+            await self._privacy.opt_out(actor.guild, actor.id, time.time())
+        else:
+            await self._privacy.opt_in(actor.guild, actor.id)
+        self._consent.note(actor, out=out)
+        log.info("person.opted_out" if out else "person.opted_in", extra={"guild": actor.guild})
+
+    async def preview(self, actor: Actor) -> Erasure:
+        """What `forget` would delete now."""
+        return await self._privacy.preview(actor.guild, actor.id)
+
+    async def forget(self, actor: Actor) -> Receipt:
+        """Deletes what the actor asked, labelled, judged and submitted. The next answers do not know it any more.
+
+        Raises:
+            StorageError: nothing was deleted.
+        """
+        snapshots = await self._privacy.snapshots(actor.guild)
+        held = await asyncio.to_thread(_held, self._snapshots, snapshots)
+        erased = await self._privacy.forget(actor.guild, actor.id, held)
+        relearned = await self._relearn(actor.guild, erased)
+        # A fit that was under way may have cached a vector of a text that is gone.
+        await self._privacy.drop_vectors(actor.guild, erased.hashes)
+        await self.sweep()
+        learned, unknown = await self._versions(actor.guild, erased, held)
+        waiting = sum(snapshot_path(self._snapshots, each).exists() for each in erased.doomed)
+        log.info("person.forgotten", extra={"guild": actor.guild, "texts": erased.texts, "events": erased.label_events})
+        return Receipt(erased, learned, unknown, waiting, relearned)
+
+    async def tick(self, now: datetime) -> None:
+        """Called by a clock; calling it twice does nothing more."""
+        await self.sweep()
+
+    async def sweep(self) -> None:
+        """Deletes the training files with forgotten texts that no training needs any more."""
+        for guild, snapshot in await self._privacy.doomed():
+            await asyncio.to_thread(snapshot_path(self._snapshots, snapshot).unlink, missing_ok=True)
+            await self._privacy.is_deleted(guild, snapshot)
+            log.info("snapshot.deleted", extra={"snapshot": snapshot[:12]})
+
+    async def _relearn(self, guild: str, erased: Erasure) -> bool:
+        try:
+            for number in erased.classifiers:
+                await self._serving.relearn(await self._classifiers.by_id(guild, number))
+        except PupilError as error:
+            log.warning("person.remembered", extra={"guild": guild, "why": str(error)})
+            return False
+        return True
+
+    async def _versions(
+        self, guild: str, erased: Erasure, held: dict[str, frozenset[int]]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(those that learned from it, those of which that is not known)."""
+        versions = [
+            (f"{classifier} {version_name(number)}", snapshot)
+            for classifier, number, snapshot in await self._privacy.versions(guild)
+        ]
+        if not erased.classifiers:
+            return (), ()
+        learned = tuple(name for name, snapshot in versions if snapshot in erased.snapshots)
+        return learned, tuple(name for name, snapshot in versions if snapshot not in held)
+
+
+def _held(root: Path, snapshots: list[str]) -> dict[str, frozenset[int]]:
+    """The ids of the examples in each snapshot file that is there and whole."""
+    held = {}
+    for snapshot in snapshots:
+        try:
+            content = read_snapshot(snapshot_path(root, snapshot))
+        except DamagedFile:
+            continue
+        held[snapshot] = frozenset(row.id for row in content.rows)
+    return held
