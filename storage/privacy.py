@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlite_utils
@@ -209,6 +210,7 @@ def _count(connection: sqlite3.Connection, guild: str, person: str) -> Erasure:
         label_events=value(connection, _COUNT_EVENTS, at),
         questions=value(connection, "SELECT count(*) FROM predictions WHERE guild = :guild AND asked_by = :person", at),
         feedback=value(connection, "SELECT count(*) FROM feedback WHERE guild = :guild AND annotator = :person", at),
+        name=value(connection, "SELECT 1 FROM annotators WHERE guild = :guild AND id = :person", at) is not None,
     )
 
 
@@ -237,12 +239,8 @@ def _forget(connection: sqlite3.Connection, guild: str, person: str, held: Mappi
         "INSERT INTO doomed_snapshots (guild, snapshot) VALUES (?, ?) ON CONFLICT DO NOTHING",
         [(guild, snapshot) for snapshot in doomed],
     )
-    return Erasure(
-        texts=found.texts,
-        kept_texts=found.kept_texts,
-        label_events=found.label_events,
-        questions=found.questions,
-        feedback=found.feedback,
+    return replace(
+        found,
         classifiers=frozenset(each["classifier_id"] for each in (*deleted, *voted)),
         hashes=hashes,
         snapshots=frozenset(snapshot for snapshot, ids in held.items() if ids & learned),

@@ -174,6 +174,8 @@ class Erasure:
     label_events: int
     questions: int
     feedback: int
+    name: bool = False
+    """Whether a display name is kept."""
     classifiers: frozenset[int] = frozenset()
     """Ids of those whose labels changed."""
     hashes: frozenset[str] = frozenset()

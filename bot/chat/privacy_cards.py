@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bot.services.privacy import About, Receipt
 
 NOTHING = "I store nothing about you here."
+NOTHING_TO_DELETE = "There is nothing of yours to delete here."
 CANCELLED = "Nothing was deleted."
 MOST_VERSIONS = 12
 MOST_BYTES = 9 << 20
@@ -81,8 +82,8 @@ def export_card(content: bytes) -> Card:
 def preview_card(erasure: Erasure, person: str) -> Card:
     """What would be deleted. `person`: only they can press the button."""
     if not _anything(erasure):
-        return Card(NOTHING)
-    lines = ["This deletes, for good:", *_deleted(erasure), "- your name"]
+        return Card(NOTHING_TO_DELETE)
+    lines = ["This deletes, for good:", *_deleted(erasure)]
     if erasure.kept_texts:
         lines.append(f"\n{_stays(erasure)}")
     lines.append(
@@ -99,17 +100,17 @@ def preview_card(erasure: Erasure, person: str) -> Card:
 
 
 def _anything(erasure: Erasure) -> bool:
-    counts = (erasure.texts, erasure.kept_texts, erasure.label_events, erasure.questions, erasure.feedback)
-    return any(counts)
+    return bool(erasure.kept_texts or _deleted(erasure))
 
 
 def _deleted(erasure: Erasure) -> list[str]:
-    return _lines(
+    lines = _lines(
         (erasure.texts, "text", "that you submitted and nobody else labelled"),
         (erasure.label_events, "label", "given or taken back"),
         (erasure.questions, "question", "asked"),
         (erasure.feedback, "judgement", "of an answer"),
     )
+    return [*lines, "- your name"] if erasure.name else lines
 
 
 def _lines(*counts: tuple[int, str, str]) -> list[str]:
@@ -126,8 +127,8 @@ def receipt_card(receipt: Receipt) -> Card:
     """What was deleted, what stays, and which versions have learned from it."""
     erased = receipt.erased
     if not _anything(erased):
-        return Card(NOTHING)
-    lines = ["Deleted:", *_deleted(erased), "- your name"]
+        return Card(NOTHING_TO_DELETE)
+    lines = ["Deleted:", *_deleted(erased)]
     if erased.kept_texts:
         lines.append(f"\n{_stays(erased)}")
     lines.append(f"\n{_answers(receipt)}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bot.chat.cards import Button, Card, Choice, Form, Input, Menu, Pick, Style, Tone
+from bot.chat.cards import MAX_CHOICES, Button, Card, Choice, Form, Input, Menu, Pick, Style, Tone
 from bot.chat.text import code, listed
 from bot.chat.training_cards import schedule_words
 from storage.records import ClassifierSettings, GuildSettings, Schedule
@@ -122,7 +122,9 @@ def _classifier(state: SetupState) -> tuple[str, Rows]:
     )
     if len(state.classifiers) == 1:
         return words, (buttons,)
-    choices = tuple(Choice(str(one.id), one.name) for one in state.classifiers[:25])
+    choices = tuple(Choice(str(one.id), one.name) for one in state.classifiers[:MAX_CHOICES])
+    if (left := len(state.classifiers) - MAX_CHOICES) > 0:
+        words += f" The menu lacks {left} more: `/classifier use` makes one this channel's, then /setup is about it."
     return words, (Menu("setup:use", "Set up another one", choices), buttons)
 
 

@@ -127,6 +127,22 @@ async def test_what_others_share_stays_without_the_person(store: Store, triage: 
     assert await store.predictions.feedback_counts(GUILD, triage.id) == (0, 1)
 
 
+async def test_a_label_that_a_lead_took_back_goes_with_what_took_it_back(store: Store, triage: Triage) -> None:
+    made = await store.examples.add_label(GUILD, triage.id, "walrus", triage.bug.id, "ada", Source.COMMAND, 1.0)
+    await store.db.write(
+        lambda tables: (
+            tables.execute(
+                "INSERT INTO label_events (guild, classifier_id, example_id, annotator, kind, undoes, source, "
+                "created_at) VALUES (?, ?, ?, 'lead', 'retraction', ?, 'command', 2)",
+                (GUILD, triage.id, made.example.id, made.event.id),
+            ).rowcount
+        )
+    )
+    erased = await store.privacy.forget(GUILD, "ada", {})
+    assert (erased.texts, erased.kept_texts, erased.label_events) == (1, 0, 2)
+    assert await store.examples.find(GUILD, triage.id, "walrus") is None
+
+
 async def test_an_answer_to_somebody_else_no_longer_quotes_the_text(store: Store, triage: Triage) -> None:
     made = await store.examples.add_label(GUILD, triage.id, "walrus", triage.bug.id, "ada", Source.COMMAND, 1.0)
     taught = LabelledText(made.example.id, "walrus", "bug", Split.TRAIN, Source.COMMAND)

@@ -100,7 +100,7 @@ async def test_forgetting_shows_first_what_it_means_and_deletes_only_after_the_b
     assert "Forgotten" in receipt.text
     assert "1 text that you submitted" in receipt.text
     assert (await stage.ada.command("privacy show")).text == "I store nothing about you here."
-    assert (await stage.ada.command("privacy forget")).text == "I store nothing about you here."
+    assert (await stage.ada.command("privacy forget")).text == "There is nothing of yours to delete here."
 
 
 async def test_the_next_answer_does_not_know_forgotten_labels(stage: RealStage) -> None:
@@ -171,7 +171,7 @@ async def test_a_training_under_way_keeps_its_file_until_it_has_ended(stage: Rea
 async def test_only_the_person_themselves_can_press_delete(stage: RealStage) -> None:
     await stage.ada.command("label", text="the app crashes", label="bug")
     preview = await stage.jonas.command("privacy forget")
-    assert preview.text == "I store nothing about you here."
+    assert preview.text == "There is nothing of yours to delete here."
     stranger = Actor("999", stage.ada.id, "Ada")  # the same person on another server
     assert (await stage.services.privacy.forget(stranger)).erased.texts == 0
     assert "1 text" in (await stage.ada.command("privacy show")).text
@@ -222,3 +222,10 @@ async def test_an_import_of_somebody_who_opted_out_is_refused(stage: RealStage) 
     await stage.services.privacy.opt_out(maria)
     with pytest.raises(NotAllowed, match="opted out"):
         await stage.services.labeling.import_rows(maria, "triage", [("a", "bug")], Source.FILE)
+
+
+async def test_a_lead_without_texts_hears_that_decisions_stay(stage: RealStage) -> None:
+    await stage.maria.command("classifier create", name="mine")
+    assert "1 decision: classifiers created" in (await stage.maria.command("privacy show")).text
+    assert (await stage.maria.command("privacy forget")).text == "There is nothing of yours to delete here."
+    assert (await exported(stage, stage.maria))["decisions"][0]["subject"] == "mine"

@@ -204,10 +204,12 @@ async def test_the_services_themselves_refuse_a_guest(stage: RealStage) -> None:
     classifier = await stage.classifier()
     guest = Actor(LEAD.guild, "1", "x", Role.GUEST)
     prediction = await stage.services.prediction.ask(guest, classifier, "it broke", Source.COMMAND)
+    textless = await stage.services.prediction.ask(guest, classifier, "a message", Source.MESSAGE)
     for call in (
         stage.services.labeling.label(guest, classifier, "t", "bug", Source.COMMAND),
         stage.services.labeling.undo(guest),
         stage.services.prediction.right(guest, prediction.id),
+        stage.services.prediction.right(guest, textless.id),
         stage.services.prediction.wrong(guest, prediction.id, "bug"),
     ):
         with pytest.raises(NotAllowed, match="Only a member"):
