@@ -19,6 +19,8 @@ from bot.inference.residents import Residents
 from bot.local_trainer import LocalTrainer
 from bot.playground.objects import CHANNEL_IDS, GUILD_ID
 from bot.services.classifiers import ClassifierService
+from bot.services.examples import ExampleService
+from bot.services.imports import ImportService
 from bot.services.job_runner import JobRunner
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
@@ -105,7 +107,12 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))
         status = StatusService(stores.classifiers, serving, trainer, lag, space)
         sureness = SurenessService(stores, serving, engine)
-        services = Services(classifiers, labeling, prediction, training, promotion, lesson, status, sureness)
+        # Many texts at once, and looking after them
+        examples, imports = ExampleService(stores, serving), ImportService(stores, serving)
+        stack.push_async_callback(_cancel, asyncio.create_task(imports.keep_clean(), name="old previews"))
+        services = Services(
+            classifiers, labeling, prediction, training, promotion, lesson, status, sureness, examples, imports
+        )
         yield System(services, stores, serving)
 
 

@@ -8,7 +8,9 @@ from typing import Self
 from storage.classifiers import Classifiers
 from storage.database import Database
 from storage.examples import Examples
+from storage.imports import Imports
 from storage.jobs import Jobs
+from storage.listing import Listing
 from storage.predictions import Predictions
 from storage.registry import Registry
 from storage.schedules import Schedules
@@ -24,6 +26,8 @@ class Stores:
     jobs: Jobs
     registry: Registry
     schedules: Schedules
+    listing: Listing
+    imports: Imports
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -35,4 +39,6 @@ class Stores:
             Jobs(database),
             Registry(database),
             Schedules(database),
+            Listing(database),
+            Imports(database),
         )
