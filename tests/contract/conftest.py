@@ -11,7 +11,9 @@ import pytest
 from storage.classifiers import Classifiers
 from storage.database import Database
 from storage.examples import Examples
+from storage.imports import Imports
 from storage.jobs import Jobs
+from storage.listing import Listing
 from storage.predictions import Predictions
 from storage.records import Classifier, JobState, Label, ModelVersion, TrainingJob
 from storage.registry import Registry
@@ -31,10 +33,22 @@ class Store:
     jobs: Jobs
     registry: Registry
     schedules: Schedules
+    listing: Listing
+    imports: Imports
 
     @classmethod
     def on(cls, db: Database) -> Store:
-        return cls(db, Classifiers(db), Examples(db), Predictions(db), Jobs(db), Registry(db), Schedules(db))
+        return cls(
+            db,
+            Classifiers(db),
+            Examples(db),
+            Predictions(db),
+            Jobs(db),
+            Registry(db),
+            Schedules(db),
+            Listing(db),
+            Imports(db),
+        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 from storage.errors import NotFound, StorageError, UserError
 from storage.records import ClassifierSettings, JobState, Schedule, Source
 from tests.contract.conftest import GUILD, Store, Triage, make_job, make_triage, make_version
+from tests.contract.test_storage_imports import waiting_import
 from tests.contract.test_storage_predictions import make_prediction
 
 STRANGER = "g2"
@@ -33,6 +34,10 @@ READS: dict[str, tuple[Call, Any]] = {
     "examples.history": (lambda s, t, e: s.examples.history(STRANGER, "maria", t.id), []),
     "examples.vectors": (lambda s, t, e: s.examples.vectors(STRANGER, "e", ["h"]), {}),
     "examples.remove_unlabelled": (lambda s, t, e: s.examples.remove_unlabelled(STRANGER, "pool", "maria"), 0),
+    "examples.annotators_of": (lambda s, t, e: s.examples.annotators_of(STRANGER, 1), set()),
+    "listing.search": (lambda s, t, e: s.listing.search(STRANGER, t.id, [], None, 0, 9), ([], 0)),
+    "listing.whole": (lambda s, t, e: s.listing.whole(STRANGER, t.id), []),
+    "imports.drop": (lambda s, t, e: s.imports.drop(STRANGER, "waiting"), False),
     "predictions.feedback_counts": (lambda s, t, e: s.predictions.feedback_counts(STRANGER, t.id), (0, 0)),
     "predictions.count": (lambda s, t, e: s.predictions.count(STRANGER, t.id), 0),
     "jobs.active": (lambda s, t, e: s.jobs.active(STRANGER, t.id), None),
@@ -64,6 +69,14 @@ REFUSED: dict[str, Call] = {
     ),
     "examples.retract": lambda s, t, e: s.examples.retract(STRANGER, e, "maria", 1.0),
     "examples.retract_batch": lambda s, t, e: s.examples.retract_batch(STRANGER, "batch", "maria", 1.0),
+    "examples.remove": lambda s, t, e: s.examples.remove(STRANGER, 1, "x", 1.0),
+    "examples.restore": lambda s, t, e: s.examples.restore(STRANGER, 1, "x", 1.0),
+    "examples.by_id": lambda s, t, e: s.examples.by_id(STRANGER, 1),
+    "listing.known": lambda s, t, e: s.listing.known(STRANGER, t.id),
+    "imports.get": lambda s, t, e: s.imports.get(STRANGER, "waiting"),
+    "imports.content": lambda s, t, e: s.imports.content(STRANGER, "waiting"),
+    "imports.apply": lambda s, t, e: s.imports.apply(STRANGER, "waiting", [], [], {}, 1.0),
+    "imports.undo": lambda s, t, e: s.imports.undo(STRANGER, "done", 1.0),
     "examples.event": lambda s, t, e: s.examples.event(STRANGER, e),
     "examples.current_label": lambda s, t, e: s.examples.current_label(STRANGER, 1),
     "predictions.get": lambda s, t, e: s.predictions.get(STRANGER, "p1"),
@@ -76,7 +89,14 @@ REFUSED: dict[str, Call] = {
     "registry.mark_damaged": lambda s, t, e: s.registry.mark_damaged(STRANGER, t.id, 1),
 }
 
-GUILD_IN_THE_RECORD = {"predictions.add", "jobs.create", "jobs.change", "registry.add", "schedules.save"}
+GUILD_IN_THE_RECORD = {
+    "predictions.add",
+    "jobs.create",
+    "jobs.change",
+    "registry.add",
+    "schedules.save",
+    "imports.keep",
+}
 """Tested below."""
 
 OTHERWISE = {
@@ -86,6 +106,7 @@ OTHERWISE = {
     "classifiers.last_asked",  # over all guilds, on purpose, as the next
     "jobs.claim",
     "jobs.unfinished",
+    "imports.sweep",
     "schedules.list",
 }
 
@@ -97,6 +118,9 @@ async def event(store: Store, triage: Triage) -> int:
     await store.examples.add_many(GUILD, triage.id, rows, "maria", Source.FILE, "batch", 1.0)
     labelled = await store.examples.add_label(GUILD, triage.id, "secret", triage.bug.id, "maria", Source.COMMAND, 1.0)
     await store.examples.add_unlabelled(GUILD, triage.id, ["waits"], "maria", Source.FILE, 1.0, batch="pool")
+    await store.imports.keep(waiting_import(triage, "waiting"), "[]")
+    await store.imports.keep(waiting_import(triage, "done"), "[]")
+    await store.imports.apply(GUILD, "done", [], [("pooled", "p" * 64)], {}, 1.0)
     await store.examples.remember_annotator(GUILD, "maria", "Maria")
     await store.examples.save_vectors(GUILD, "e", [("h", b"1234")])
     await store.classifiers.set_channel_default(GUILD, "10", triage.id)
@@ -112,10 +136,20 @@ async def event(store: Store, triage: Triage) -> int:
 
 async def contents(store: Store) -> list[list[tuple[Any, ...]]]:
     tables = "classifiers labels channel_defaults examples label_events predictions feedback jobs versions champions"
+    tables += " imports removals"
     return await store.db.read(
         lambda connection: [
             connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in [*tables.split(), "origins", "promotions", "schedules", "annotators", "vectors"]
+            for table in [
+                *tables.split(),
+                "origins",
+                "promotions",
+                "schedules",
+                "annotators",
+                "vectors",
+                "imports",
+                "removals",
+            ]
         ]
     )
 
@@ -148,6 +182,7 @@ async def test_a_record_with_another_guilds_ids_is_not_found(store: Store, triag
         lambda: store.jobs.change(make_job(foreign, "j1"), JobState.CANCELLED, 1.0),
         lambda: store.registry.add(make_version(foreign)),
         lambda: store.registry.base_on(STRANGER, strangers.id, ours),
+        lambda: store.imports.keep(dataclasses.replace(waiting_import(triage, "mine"), guild=STRANGER), "[]"),
         lambda: store.schedules.save(Schedule(STRANGER, triage.id, None, 1, "UTC", True, None)),
     ]
     for call in calls:
