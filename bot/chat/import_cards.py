@@ -18,7 +18,6 @@ SHOWN = 5
 """Conflicts and bad lines that a preview tells; the others are counted."""
 NAMED = 15
 """New labels that are named."""
-NEW_LINE = "\n"
 
 
 def preview_card(preview: ImportPreview) -> Card:
@@ -62,8 +61,8 @@ def _left(plan: Plan, bad: Sequence[BadLine]) -> Iterator[str]:
     if plan.unchanged:
         yield f"• nothing to do for {counted(plan.unchanged, 'text')} already here"
     if plan.repeated:
-        other = f"; {plan.contradicting} with another label, the last one counts" if plan.contradicting else ""
-        yield f"• {counted(plan.repeated, 'row')} with a text that comes twice{other}"
+        other = f" ({plan.contradicting} with another label: the last one counts)" if plan.contradicting else ""
+        yield f"• {counted(plan.repeated, 'row repeats', 'rows repeat')} a text of the file{other}"
     if bad:
         yield f"• {counted(len(bad), 'line')} left out"
 
@@ -73,7 +72,7 @@ def _conflicts(conflicts: Sequence[Planned]) -> str:
         return ""
     lines = [f"{code(each.now or '')} → {code(each.label or '')} {line_of(each.text, 80)}" for each in conflicts]
     return (
-        f"**Another label: now → then**\n{listed(lines, SHOWN, NEW_LINE)}\n"
+        f"**Another label: now → then**\n{_shown(lines)}\n"
         "It counts as your vote. Where that makes a tie, the text has no label until somebody breaks it."
     )
 
@@ -81,8 +80,19 @@ def _conflicts(conflicts: Sequence[Planned]) -> str:
 def _bad_lines(bad: Sequence[BadLine]) -> str:
     if not bad:
         return ""
-    lines = [f"line {each.line}: {each.why}" for each in bad]
-    return f"**Left out**\n{listed(lines, SHOWN, NEW_LINE)}"
+    lines = [f"line {each.line}: {_reason(each.why)}" for each in bad]
+    return f"**Left out**\n{_shown(lines)}"
+
+
+def _reason(why: str) -> str:
+    """The first sentence, as it reads after a colon."""
+    first = why.partition(". ")[0].rstrip(".")
+    return first[:1].lower() + first[1:]
+
+
+def _shown(lines: Sequence[str]) -> str:
+    """The first few lines, and one that counts the others."""
+    return "\n".join([*lines[:SHOWN], *([f"… and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else [])])
 
 
 def imported_card(applied: AppliedImport) -> Card:
@@ -128,6 +138,6 @@ def paste_form(classifier: str, labels: Sequence[str], label: str = "") -> Form:
         f"Texts for {classifier}",
         (
             Input("texts", "Texts, one per line", long=True, most=MAX_TEXT),
-            Input("label", "Label of all of them", value=label, most=MAX_LABEL, choices=choices),
+            Input("label", "Label of all of them", value=label[:MAX_LABEL], most=MAX_LABEL, choices=choices),
         ),
     )

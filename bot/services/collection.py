@@ -172,7 +172,8 @@ def _columns(header: list[str], name: str, labelled: bool) -> tuple[int, int | N
 def _table_line(row: list[str], header: list[str], columns: tuple[int, int | None], number: int) -> _Line:
     if len(row) != len(header):
         cells = f"{len(row)} cell{'s' if len(row) != 1 else ''}"
-        problem = f"there are {cells} where the header has {len(header)}; is a comma not in quotes?"
+        there = f"there {'is' if len(row) == 1 else 'are'} {cells}"
+        problem = f"{there} where the header has {len(header)}; is a comma not in quotes?"
         return _Line(number, problem=problem)
     text, label = columns
     return _Line(number, row[text], "" if label is None else row[label])
@@ -211,7 +212,11 @@ def _check_line(line: _Line, labelled: bool) -> Row:
 
 
 def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _refusal(name: str, bad: list[BadLine]) -> str:

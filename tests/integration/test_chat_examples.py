@@ -83,7 +83,7 @@ async def test_a_file_is_previewed_applied_and_taken_back_as_a_whole(stage: Real
     assert "• 1 new text without a label" in preview.text
     assert "• 1 new label: `praise`" in preview.text
     assert "`question` → `bug` it crashes" in preview.text
-    assert "line 6: The text is empty." in preview.text
+    assert "line 6: the text is empty" in preview.text
     assert await labels_of(stage) == {"It crashes": "question"}
     receipt = await stage.maria.click(preview, "Apply")
     assert receipt.text == (
@@ -157,6 +157,9 @@ async def test_a_preview_expires_after_an_hour_and_is_swept(stage: RealStage, mo
     assert "more than an hour old" in (await stage.maria.click(preview, "Apply")).text
     assert await stage.system.stores.imports.sweep(time.time() + 1) == 1
     assert "Import the texts again" in (await stage.maria.click(other, "Apply")).text
+    await upload(stage.maria, FILE)
+    await stage.restart()
+    assert await stage.system.stores.imports.sweep(time.time() + 1) == 0, "it was swept at the start"
     assert await labels_of(stage) == {}
 
 
@@ -213,7 +216,7 @@ async def test_repeated_texts_and_texts_already_here_are_told(stage: RealStage) 
     data = b'{"text": "OLD", "label": "BUG"}\n{"text": "twice", "label": "bug"}\n{"text": "Twice", "label": "idea"}\n'
     preview = await upload(stage.maria, data, "texts.jsonl")
     assert "• nothing to do for 1 text already here" in preview.text
-    assert "• 1 row with a text that comes twice; 1 with another label, the last one counts" in preview.text
+    assert "• 1 row repeats a text of the file (1 with another label: the last one counts)" in preview.text
     await stage.maria.click(preview, "Apply")
     assert await labels_of(stage) == {"old": "bug", "Twice": "idea"}
 
@@ -252,7 +255,7 @@ async def test_hostile_texts_labels_and_file_names_do_no_harm(stage: RealStage) 
     preview = await upload(stage.maria, data.getvalue().encode(), "`@everyone`.csv")
     assert "@everyone" not in preview.text.replace("_everyone_", "")
     assert "```" not in preview.text
-    assert "line 4: The label's name holds @" in preview.text
+    assert "line 4: the label's name holds @" in preview.text
     assert "3 lines left out" in preview.text
     receipt = await stage.maria.click(preview, "Apply")
     assert "1 new text, your vote on 1 text" in receipt.text
@@ -304,6 +307,7 @@ async def test_a_member_pastes_several_texts_with_one_label_and_takes_them_back(
 
 async def test_a_pasted_label_must_exist_and_the_texts_are_not_lost(stage: RealStage) -> None:
     await stage.maria.command("labels create", names=", ".join(f"label {n}" for n in range(23)))
+    await stage.ada.command("examples paste", label="x" * 300)
     form = await stage.ada.command("examples paste", label="bug")  # 26 labels: typed, not chosen
     refused = await stage.ada.submit(form, texts="one\ntwo", label="bugg")
     assert "`triage` has no label `bugg`. It has `bug`, `question`, `idea`" in refused.text
