@@ -267,6 +267,20 @@ class Examples:
         )
         return changed
 
+    async def removed_since(self, guild: str, classifier_id: int, event_id: int) -> int:
+        """How many examples that had been labelled by `event_id` were removed after it, and still are."""
+        at = (guild, classifier_id)
+        removed: int = await self._db.read(
+            lambda connection: value(
+                connection,
+                "SELECT count(*) FROM examples WHERE guild = ? AND classifier_id = ? AND removed_at IS NOT NULL "
+                "AND id IN (SELECT example_id FROM removals WHERE guild = ? AND classifier_id = ? AND id > ?) "
+                "AND id IN (SELECT example_id FROM label_events WHERE guild = ? AND classifier_id = ? AND id <= ?)",
+                (*at, *at, event_id, *at, event_id),
+            )
+        )
+        return removed
+
     async def newest_changes(self, guild: str, classifier_id: int, since: int, limit: int) -> list[ChangedText]:
         """Examples with an event newer than `since`, the newest event first, at most `limit`.
 

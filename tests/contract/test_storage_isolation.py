@@ -28,6 +28,7 @@ READS: dict[str, tuple[Call, Any]] = {
     "examples.find": (lambda s, t, e: s.examples.find(STRANGER, t.id, "secret"), None),
     "examples.newest_event": (lambda s, t, e: s.examples.newest_event(STRANGER, t.id), 0),
     "examples.changed_since": (lambda s, t, e: s.examples.changed_since(STRANGER, t.id, 0), 0),
+    "examples.removed_since": (lambda s, t, e: s.examples.removed_since(STRANGER, t.id, 0), 0),
     "examples.newest_changes": (lambda s, t, e: s.examples.newest_changes(STRANGER, t.id, 0, 9), []),
     "examples.annotator_names": (lambda s, t, e: s.examples.annotator_names(STRANGER), {}),
     "examples.annotator_counts": (lambda s, t, e: s.examples.annotator_counts(STRANGER, t.id), []),

@@ -20,6 +20,7 @@ from bot.playground.server import GUILD_ID
 from bot.services import examples, imports
 from bot.services.examples_files import ExportFormat
 from bot.services.people import Actor, Role
+from bot.services.training import NotYet, Requested
 from storage.errors import InvalidInput, NotAllowed, NotFound
 from storage.records import Classifier, Source
 from tests.fakes.real_stage import LEAD, RealStage, real_stage
@@ -403,6 +404,20 @@ async def test_a_removal_changes_the_answer_and_the_version_says_so(stage: RealS
     assert (before.version, after.version) == ("v0+2", "v0+1")
     bug = {score.label: score.confidence for score in after.scores}["bug"]
     assert bug < {score.label: score.confidence for score in before.scores}["bug"]
+
+
+async def test_a_version_that_learned_a_removed_text_can_be_trained_anew(stage: RealStage) -> None:
+    classifier, training = await triage(stage), stage.services.training
+    await stage.teach(classifier, [(f"text {n} about it", "bug" if n % 2 else "idea") for n in range(40)])
+    first = await training.request(LEAD, classifier)
+    assert isinstance(first, Requested)
+    await training.wait(GUILD_ID, first.job.id)
+    assert isinstance(await training.request(LEAD, classifier), NotYet)
+    await stage.maria.command("examples remove", id="#1")
+    again = await training.request(LEAD, classifier)
+    assert isinstance(again, Requested)
+    assert again.new_since == 1
+    await training.wait(GUILD_ID, again.job.id)
 
 
 async def test_a_member_removes_only_their_own_text_that_nobody_else_has_labelled(stage: RealStage) -> None:
