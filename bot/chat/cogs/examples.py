@@ -114,7 +114,7 @@ class ExampleCommands(
         chosen = await self.classifier(self.actor(interaction), classifier)
         await show(interaction, search_card(await self.services.examples.search(chosen, query, label)))
 
-    @pressed(r"find:(?P<classifier>\d{1,15}):(?P<label>\d{1,15}):(?P<page>\d{1,4}):(?P<query>(?s:.*))")
+    @pressed(r"find:(?P<classifier>\d{1,15}):(?P<label>\d{1,15}):(?P<page>\d{1,6}):(?P<query>(?s:.*))")
     async def turn(self, interaction: Interaction, classifier: str, label: str, page: str, query: str) -> None:
         await begin(interaction)
         actor = self.actor(interaction)
