@@ -93,6 +93,10 @@ class ApiClient:
         body = [{"text": text, "label": label} for text, label in rows]
         return await self._object("POST", f"{_path(classifier)}/examples", body, source="file")
 
+    async def export(self, classifier: str, format: str) -> bytes:
+        """Every example as a file; `format` is "jsonl" or "csv"."""
+        return await self._read("GET", f"{_path(classifier)}/examples", format=format)
+
     async def base_on(self, classifier: str, on: str) -> Json:
         return await self._object("POST", f"{_path(classifier)}/based-on", {"on": on})
 
@@ -157,6 +161,9 @@ class ApiClient:
         return answer
 
     async def _call(self, method: str, path: str, body: Any = None, **query: str) -> Any:
+        return self._decode(await self._read(method, path, body, **query))
+
+    async def _read(self, method: str, path: str, body: Any = None, **query: str) -> bytes:
         if self._session is None:
             raise RuntimeError("ApiClient is used outside of its `async with`.")
         try:
@@ -167,10 +174,9 @@ class ApiClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = str(error) or type(error).__name__
             raise PupilError(f"The bot at {self.url} cannot be reached ({why}). Is it still running?") from None
-        answer = self._decode(raw)
         if response.status >= 400:
-            raise _error(response.status, answer, response.headers.get("Retry-After"))
-        return answer
+            raise _error(response.status, self._decode(raw), response.headers.get("Retry-After"))
+        return raw
 
     def _decode(self, raw: bytes) -> Any:
         try:

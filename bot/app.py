@@ -20,6 +20,8 @@ from bot.local_trainer import LocalTrainer
 from bot.playground.objects import CHANNEL_IDS, GUILD_ID
 from bot.services.classifiers import ClassifierService
 from bot.services.consent import Consent
+from bot.services.examples import ExampleService
+from bot.services.imports import ImportService
 from bot.services.job_runner import JobRunner
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
@@ -118,19 +120,24 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         setup = SetupService(stores, classifiers, await stores.guilds.all_settings())
         morning = MorningNews(stores, runner.update_of)
         privacy = PrivacyService(stores, consent, serving, snapshots)
+        # Many texts at once, and looking after them
+        examples, imports = ExampleService(stores, serving), ImportService(stores, serving, consent)
+        stack.push_async_callback(_cancel, asyncio.create_task(imports.keep_clean(), name="old previews"))
         services = Services(
-            classifiers,
-            labeling,
-            prediction,
-            training,
-            promotion,
-            lesson,
-            status,
-            sureness,
-            teaching,
-            setup,
-            privacy,
-            morning,
+            classifiers=classifiers,
+            labeling=labeling,
+            prediction=prediction,
+            training=training,
+            promotion=promotion,
+            lesson=lesson,
+            status=status,
+            sureness=sureness,
+            teaching=teaching,
+            setup=setup,
+            privacy=privacy,
+            morning=morning,
+            examples=examples,
+            imports=imports,
         )
         yield System(services, stores, serving)
 

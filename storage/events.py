@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.classifiers import label_from
@@ -59,11 +60,20 @@ def clean_text(text: str) -> str:
     text = text.strip()
     if len(text) > MAX_TEXT:
         raise InvalidInput(f"The text has {len(text):,} characters; at most {MAX_TEXT:,} fit. Shorten it.")
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+    if "\0" in text or not _is_whole(text):
         raise InvalidInput("The text holds characters that are no text (NUL or half of an emoji). Leave them out.")
     if not normalise(text):
         raise InvalidInput("The text is empty.")
     return text
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def falls_golden(hash: str) -> bool:
@@ -89,10 +99,30 @@ def cast(connection: sqlite3.Connection, vote: Vote) -> LabelResult:
     )
 
 
+def cast_many(connection: sqlite3.Connection, votes: Sequence[Vote]) -> tuple[int, int]:
+    """`cast` for many votes of one classifier, without asking for each what the label was before.
+
+    Returns (texts that were new, events written).
+    """
+    for label_id in {vote.label_id for vote in votes}:
+        find_label(connection, votes[0].guild, votes[0].classifier_id, label_id)
+    new = written = 0
+    for vote in votes:
+        example_id, made = place(connection, vote)
+        _, said = say(connection, vote, example_id, made)
+        new += made
+        written += said
+    return new, written
+
+
 def place(connection: sqlite3.Connection, vote: Vote) -> tuple[int, bool]:
-    """The example of a vote's text, with its split given: (its id, whether it was made)."""
+    """The example of a vote's text, with its split given: (its id, whether it was made). A removed one comes back."""
     at = (vote.guild, vote.classifier_id, vote.hash)
-    found = row(connection, "SELECT id, split FROM examples WHERE guild = ? AND classifier_id = ? AND hash = ?", at)
+    found = row(
+        connection,
+        "SELECT id, split, removed_at FROM examples WHERE guild = ? AND classifier_id = ? AND hash = ?",
+        at,
+    )
     if found is None:
         added = connection.execute(
             "INSERT INTO examples (guild, classifier_id, hash, text, source, split, submitted_by, created_at) "
@@ -105,7 +135,69 @@ def place(connection: sqlite3.Connection, vote: Vote) -> tuple[int, bool]:
             "UPDATE examples SET split = ? WHERE guild = ? AND id = ?",
             (choose_split(connection, vote), vote.guild, found["id"]),
         )
+    if found["removed_at"] is not None:
+        set_removed(connection, vote.guild, found["id"], vote.annotator, vote.now, removed=False)
     return found["id"], False
+
+
+def set_removed(
+    connection: sqlite3.Connection, guild: str, example_id: int, by: str, now: float, *, removed: bool
+) -> bool:
+    """Remove an example or bring it back; False: it was so before.
+
+    Raises:
+        NotFound: no such example in this guild.
+    """
+    example = find_example(connection, guild, example_id)
+    done = connection.execute(
+        "UPDATE examples SET removed_at = ? WHERE guild = ? AND id = ? AND (removed_at IS NULL) = ?",
+        (now if removed else None, guild, example_id, removed),
+    )
+    if not done.rowcount:
+        return False
+    connection.execute(
+        "INSERT INTO removals (id, guild, classifier_id, example_id, by, removed, created_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (_take_event_id(connection), guild, example.classifier_id, example_id, by, removed, now),
+    )
+    return True
+
+
+def _take_event_id(connection: sqlite3.Connection) -> int:
+    """The next number of the label events, which none of them will have (https://sqlite.org/autoinc.html)."""
+    name = "label_events"
+    if not connection.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = ?", (name,)).rowcount:
+        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, 1)", (name,))
+    return int(value(connection, "SELECT seq FROM sqlite_sequence WHERE name = ?", (name,)))
+
+
+def put_in_pool(
+    connection: sqlite3.Connection,
+    guild: str,
+    classifier_id: int,
+    texts: Sequence[tuple[str, str]],
+    by: str,
+    source: Source,
+    now: float,
+    batch: str | None,
+) -> int:
+    """Add texts (text, hash) without a label; how many were new."""
+    before = connection.total_changes
+    connection.executemany(
+        "INSERT INTO examples (guild, classifier_id, text, hash, source, submitted_by, created_at, batch) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guild, classifier_id, hash) DO NOTHING",
+        [(guild, classifier_id, text, hash, source, by, now, batch) for text, hash in texts],
+    )
+    return connection.total_changes - before
+
+
+def take_from_pool(connection: sqlite3.Connection, guild: str, batch: str, by: str) -> int:
+    """Delete what one import of this person put into the pool and nobody has labelled; how many texts."""
+    done = connection.execute(
+        "DELETE FROM examples WHERE guild = ? AND batch = ? AND submitted_by = ? AND split IS NULL",
+        (guild, batch, by),
+    )
+    return done.rowcount
 
 
 def choose_split(connection: sqlite3.Connection, vote: Vote) -> Split:
@@ -195,13 +287,19 @@ def retract_batch(connection: sqlite3.Connection, guild: str, batch: str, annota
     Raises:
         NotFound: no such import of this annotator.
     """
+    own = "SELECT id FROM label_events WHERE guild = ? AND batch = ? AND annotator = ? LIMIT 1"
+    if row(connection, own, (guild, batch, annotator)) is None:
+        raise NotFound(f"There is no import {batch} that you made.")
+    return take_back_batch(connection, guild, batch, annotator, now)
+
+
+def take_back_batch(connection: sqlite3.Connection, guild: str, batch: str, annotator: str, now: float) -> int:
+    """The same, also for a batch without any label."""
     found = rows(
         connection,
         "SELECT * FROM label_events WHERE guild = ? AND batch = ? AND annotator = ? ORDER BY id",
         (guild, batch, annotator),
     )
-    if not found:
-        raise NotFound(f"There is no import {batch} that you made.")
     return sum(take_back(connection, event_from(each), now) is not None for each in found)
 
 

@@ -50,7 +50,7 @@ class ChangedText:
     """Now; None: taken back, a tie, or a label that was removed."""
     split: Split
     before: int
-    """Id of its newest event up to that one; 0: it had none."""
+    """Id of its newest event up to that one; 0: it had none, or was removed then."""
 
 
 class Examples:
@@ -124,31 +124,47 @@ class Examples:
             InvalidInput: a text cannot be stored; nothing was. NotFound: no such classifier.
         """
         wanted = await asyncio.to_thread(lambda: [_checked(text) for text in texts])
-        values = [(guild, classifier_id, text, hash, source, by, now, batch) for text, hash in wanted]
 
         def unit(tables: sqlite_utils.Database) -> int:
             by_id(tables.conn, guild, classifier_id)
-            before = tables.conn.total_changes
-            tables.conn.executemany(
-                "INSERT INTO examples (guild, classifier_id, text, hash, source, submitted_by, created_at, batch) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guild, classifier_id, hash) DO NOTHING",
-                values,
-            )
-            return tables.conn.total_changes - before
+            return events.put_in_pool(tables.conn, guild, classifier_id, wanted, by, source, now, batch)
 
         return await self._db.write(unit)
 
     async def remove_unlabelled(self, guild: str, batch: str, by: str) -> int:
         """Take out what one import of this person put into the pool and nobody has labelled; how many texts."""
+        return await self._db.write(lambda tables: events.take_from_pool(tables.conn, guild, batch, by))
 
-        def unit(tables: sqlite_utils.Database) -> int:
-            done = tables.conn.execute(
-                "DELETE FROM examples WHERE guild = ? AND batch = ? AND submitted_by = ? AND split IS NULL",
-                (guild, batch, by),
+    async def remove(self, guild: str, example_id: int, by: str, now: float) -> bool:
+        """Let an example count nowhere until it is restored or labelled again; False: it was removed before.
+
+        Its events and its split stay. Raises NotFound for an unknown example.
+        """
+        return await self._db.write(
+            lambda tables: events.set_removed(tables.conn, guild, example_id, by, now, removed=True)
+        )
+
+    async def restore(self, guild: str, example_id: int, by: str, now: float) -> bool:
+        """Bring a removed example back as it was; False: it was there. Raises NotFound for an unknown example."""
+        return await self._db.write(
+            lambda tables: events.set_removed(tables.conn, guild, example_id, by, now, removed=False)
+        )
+
+    async def by_id(self, guild: str, example_id: int) -> Example:
+        """Also one that was removed. Raises NotFound, also for another guild's."""
+        return await self._db.read(lambda connection: events.find_example(connection, guild, example_id))
+
+    async def annotators_of(self, guild: str, example_id: int) -> set[str]:
+        """Who says something about an example now."""
+        found = await self._db.read(
+            lambda connection: rows(
+                connection,
+                "SELECT annotator FROM opinions WHERE guild = ? AND example_id = ? AND classifier_id = "
+                "(SELECT classifier_id FROM examples WHERE guild = ? AND id = ?)",
+                (guild, example_id, guild, example_id),
             )
-            return done.rowcount
-
-        return await self._db.write(unit)
+        )
+        return {each["annotator"] for each in found}
 
     async def retract(self, guild: str, event_id: int, annotator: str, now: float) -> LabelResult | None:
         """Take one's own vote or ruling back; None if that was done before.
@@ -222,31 +238,54 @@ class Examples:
         ]
 
     async def newest_event(self, guild: str, classifier_id: int) -> int:
-        """Id of the newest label event, also of a retraction; 0 if there is none."""
+        """Id of the newest label event, also of a retraction or of a removed or restored example; 0: there is none."""
         newest: int = await self._db.read(
             lambda connection: value(
                 connection,
-                "SELECT coalesce(max(id), 0) FROM label_events WHERE guild = ? AND classifier_id = ?",
-                (guild, classifier_id),
+                "SELECT max(coalesce((SELECT max(id) FROM label_events WHERE guild = ? AND classifier_id = ?), 0), "
+                "coalesce((SELECT max(id) FROM removals WHERE guild = ? AND classifier_id = ?), 0))",
+                (guild, classifier_id, guild, classifier_id),
             )
         )
         return newest
 
     async def changed_since(self, guild: str, classifier_id: int, event_id: int, until: int = LAST_EVENT) -> int:
-        """How many examples have a current label and an event newer than `event_id`, not newer than `until`."""
+        """How many examples have a current label and an event newer than `event_id`, not newer than `until`.
+
+        Coming back after a removal is such an event.
+        """
         at = (guild, classifier_id)
         changed: int = await self._db.read(
             lambda connection: value(
                 connection,
                 "SELECT count(*) FROM current_labels WHERE guild = ? AND classifier_id = ? AND example_id IN "
-                "(SELECT example_id FROM label_events WHERE guild = ? AND classifier_id = ? AND id > ? AND id <= ?)",
-                (*at, *at, event_id, until),
+                "(SELECT example_id FROM label_events WHERE guild = ? AND classifier_id = ? AND id > ? AND id <= ? "
+                "UNION ALL "
+                "SELECT example_id FROM removals WHERE guild = ? AND classifier_id = ? AND id > ? AND id <= ?)",
+                (*at, *at, event_id, until, *at, event_id, until),
             )
         )
         return changed
 
+    async def removed_since(self, guild: str, classifier_id: int, event_id: int) -> int:
+        """How many examples that had been labelled by `event_id` were removed after it, and still are."""
+        at = (guild, classifier_id)
+        removed: int = await self._db.read(
+            lambda connection: value(
+                connection,
+                "SELECT count(*) FROM examples WHERE guild = ? AND classifier_id = ? AND removed_at IS NOT NULL "
+                "AND id IN (SELECT example_id FROM removals WHERE guild = ? AND classifier_id = ? AND id > ?) "
+                "AND id IN (SELECT example_id FROM label_events WHERE guild = ? AND classifier_id = ? AND id <= ?)",
+                (*at, *at, event_id, *at, event_id),
+            )
+        )
+        return removed
+
     async def newest_changes(self, guild: str, classifier_id: int, since: int, limit: int) -> list[ChangedText]:
-        """Examples with an event newer than `since`, the newest event first, at most `limit`."""
+        """Examples with an event newer than `since`, the newest event first, at most `limit`.
+
+        Being removed and coming back are events, too.
+        """
         at = (guild, classifier_id)
         found = await self._db.read(
             lambda connection: rows(
@@ -255,14 +294,18 @@ class Examples:
                 "SELECT example.text, example.split, "
                 "(SELECT label FROM current_labels AS now WHERE now.guild = ? AND now.classifier_id = ? "
                 "AND now.example_id = example.id) AS label, "
+                "CASE WHEN (SELECT removed FROM removals AS gone WHERE gone.guild = ? AND gone.classifier_id = ? "
+                "AND gone.example_id = example.id AND gone.id <= ? ORDER BY gone.id DESC LIMIT 1) THEN 0 ELSE "
                 "(SELECT coalesce(max(id), 0) FROM label_events AS old INDEXED BY label_events_of_an_example "
-                "WHERE old.guild = ? AND old.classifier_id = ? AND old.example_id = example.id AND old.id <= ?) "
+                "WHERE old.guild = ? AND old.classifier_id = ? AND old.example_id = example.id AND old.id <= ?) END "
                 "AS before "
-                "FROM (SELECT example_id, max(id) AS newest FROM label_events "
-                "WHERE guild = ? AND classifier_id = ? AND id > ? "
+                "FROM (SELECT example_id, max(id) AS newest FROM "
+                "(SELECT example_id, id FROM label_events WHERE guild = ? AND classifier_id = ? AND id > ? "
+                "UNION ALL SELECT example_id, id FROM removals WHERE guild = ? AND classifier_id = ? AND id > ?) "
                 "GROUP BY example_id ORDER BY newest DESC LIMIT ?) AS changed "
-                "CROSS JOIN examples AS example ON example.id = changed.example_id ORDER BY changed.newest DESC",
-                (*at, *at, since, *at, since, limit),
+                "CROSS JOIN examples AS example ON example.id = changed.example_id "
+                "WHERE example.split IS NOT NULL ORDER BY changed.newest DESC",
+                (*at, *at, since, *at, since, *at, since, *at, since, limit),
             )
         )
         return [ChangedText(each["text"], each["label"], Split(each["split"]), each["before"]) for each in found]
@@ -376,13 +419,5 @@ def _votes(
 
 
 def _import(connection: sqlite3.Connection, batch: str, votes: Sequence[Vote]) -> ImportResult:
-    """`events.cast` for many, without asking for each what the label was before."""
-    for label_id in {vote.label_id for vote in votes}:
-        events.find_label(connection, votes[0].guild, votes[0].classifier_id, label_id)
-    new = written = 0
-    for vote in votes:
-        example_id, made = events.place(connection, vote)
-        _, said = events.say(connection, vote, example_id, made)
-        new += made
-        written += said
+    new, written = events.cast_many(connection, votes)
     return ImportResult(batch, new, written, len(votes) - written)

@@ -91,6 +91,11 @@ def _setup_and_privacy(db: sqlite_utils.Database) -> None:
     db.executescript(_SETUP_AND_PRIVACY)
 
 
+@MIGRATIONS(name="0006_examples")
+def _imports_and_removals(db: sqlite_utils.Database) -> None:
+    db.executescript(_IMPORTS_REMOVALS)
+
+
 _CLASSIFIERS = """
 CREATE TABLE classifiers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -539,4 +544,43 @@ CREATE TABLE morning_news (
 CREATE INDEX predictions_of_a_person ON predictions (guild, asked_by);
 CREATE INDEX examples_of_a_person ON examples (guild, submitted_by);
 CREATE INDEX feedback_of_a_person ON feedback (guild, annotator);
+"""
+
+_IMPORTS_REMOVALS = """
+-- What somebody is about to import, or has imported. The token is also the batch of what it brought.
+CREATE TABLE imports (
+    guild TEXT NOT NULL,
+    token TEXT NOT NULL CHECK (token <> ''),
+    classifier_id INTEGER NOT NULL,
+    by TEXT NOT NULL,
+    source TEXT NOT NULL CHECK (source IN ('file', 'modal')),
+    name TEXT NOT NULL,
+    left_out INTEGER NOT NULL CHECK (left_out >= 0),
+    rows TEXT, -- JSON [[text, label or null]]; gone once it is applied
+    created_at REAL NOT NULL,
+    applied_at REAL CHECK ((applied_at IS NULL) = (rows IS NOT NULL)),
+    undone_at REAL,
+    result TEXT CHECK ((result IS NULL) = (applied_at IS NULL)),
+    PRIMARY KEY (guild, token),
+    FOREIGN KEY (guild, classifier_id) REFERENCES classifiers (guild, id)
+) STRICT;
+
+CREATE INDEX imports_waiting ON imports (created_at) WHERE applied_at IS NULL;
+
+-- Who removed an example or brought it back. Numbered along with the label events: whatever asks what is newer than an
+-- event hears of it.
+CREATE TABLE removals (
+    id INTEGER PRIMARY KEY,
+    guild TEXT NOT NULL,
+    classifier_id INTEGER NOT NULL,
+    example_id INTEGER NOT NULL,
+    by TEXT NOT NULL,
+    removed INTEGER NOT NULL CHECK (removed IN (0, 1)),
+    created_at REAL NOT NULL,
+    UNIQUE (guild, id),
+    FOREIGN KEY (guild, classifier_id, example_id) REFERENCES examples (guild, classifier_id, id) ON DELETE CASCADE
+) STRICT;
+
+CREATE INDEX removals_by_age ON removals (guild, classifier_id, id);
+CREATE INDEX removals_of_an_example ON removals (guild, classifier_id, example_id, id);
 """

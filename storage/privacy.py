@@ -229,6 +229,10 @@ def _forget(connection: sqlite3.Connection, guild: str, person: str, held: Mappi
         at | {"nobody": FORGOTTEN},
     )
     connection.execute("DELETE FROM annotators WHERE guild = :guild AND id = :person", at)
+    connection.execute("DELETE FROM imports WHERE guild = :guild AND by = :person", at)
+    connection.execute(
+        "UPDATE removals SET by = :nobody WHERE guild = :guild AND by = :person", at | {"nobody": FORGOTTEN}
+    )
     connection.execute("DELETE FROM questions WHERE guild = :guild AND annotator = :person", at)
     connection.execute("DELETE FROM rounds WHERE guild = :guild AND annotator = :person", at)
     hashes = frozenset(each["hash"] for each in deleted)

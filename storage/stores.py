@@ -9,7 +9,9 @@ from storage.classifiers import Classifiers
 from storage.database import Database
 from storage.examples import Examples
 from storage.guilds import Guilds
+from storage.imports import Imports
 from storage.jobs import Jobs
+from storage.listing import Listing
 from storage.predictions import Predictions
 from storage.privacy import Privacy
 from storage.registry import Registry
@@ -30,6 +32,8 @@ class Stores:
     rounds: Rounds
     guilds: Guilds
     privacy: Privacy
+    listing: Listing
+    imports: Imports
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -44,4 +48,6 @@ class Stores:
             Rounds(database),
             Guilds(database),
             Privacy(database),
+            Listing(database),
+            Imports(database),
         )

@@ -29,6 +29,11 @@ def quoted(text: str, most: int = 400) -> str:
     return "\n".join(f"> {line}" for line in (shown + more).split("\n"))
 
 
+def line_of(text: str, most: int) -> str:
+    """The text on one line, for a list: at most `most` characters of it, escaped."""
+    return escaped(cut(" ".join(text.split()), most))
+
+
 def code(name: str) -> str:
     """A name in back-ticks; a back-tick inside becomes a look-alike."""
     return "`" + " ".join(name.replace("`", "ˋ").split()) + "`"

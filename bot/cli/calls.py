@@ -112,5 +112,21 @@ def read_table(file: Path) -> list[tuple[str, str]]:
     return parse_table(data, file.name)
 
 
+def export_format(file: Path) -> str:
+    """ "csv" or "jsonl", by the ending of the file. Raises InvalidInput: another ending."""
+    formats = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+    if (format := formats.get(file.suffix.casefold())) is None:
+        raise InvalidInput(f"The name of {file.name} should end in .csv or .jsonl: that says what to write.")
+    return format
+
+
+def write_export(file: Path, content: bytes) -> dict[str, Any]:
+    """Writes the file whole, for its owner alone. Raises StorageError: it cannot be written."""
+    from storage.files import write_whole
+
+    write_whole(file, content, mode=0o600)
+    return {"file": str(file), "bytes": len(content)}
+
+
 def _remembered(name: str) -> Any:
     return (click.get_current_context().find_root().obj or {}).get(name)

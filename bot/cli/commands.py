@@ -13,7 +13,17 @@ from pathlib import Path
 import click
 
 from bot.cli import show
-from bot.cli.calls import answer, call, call_about, everywhere, read_table, report_of, settings
+from bot.cli.calls import (
+    answer,
+    call,
+    call_about,
+    everywhere,
+    export_format,
+    read_table,
+    report_of,
+    settings,
+    write_export,
+)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For programs: JSON on stdout.")
 which = click.option("--classifier", metavar="NAME", help="May be left out while there is only one.")
@@ -99,7 +109,7 @@ def sure_classifier(name: str, right: str | None, as_json: bool) -> None:
 
 @pupil.group()
 def labels() -> None:
-    """Labelled texts: import a file, list the labels."""
+    """Labelled texts: import a file, export one, list the labels."""
 
 
 @labels.command("import")
@@ -111,6 +121,18 @@ def import_labels(classifier: str, as_json: bool, file: Path) -> None:
     """Import FILE: CSV, TSV or JSONL with the columns text and label. All of it, or nothing."""
     rows = read_table(file)
     answer(call(lambda api: api.import_rows(classifier, rows)), as_json, show.imported)
+
+
+@labels.command("export")
+@which
+@as_json
+@everywhere
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def export_labels(classifier: str | None, as_json: bool, file: Path) -> None:
+    """Write every text to FILE: .csv for spreadsheets, .jsonl with every vote, which can be imported again."""
+    format = export_format(file)
+    content = call_about(classifier, lambda api, name: api.export(name, format))
+    answer(write_export(file, content), as_json, show.exported)
 
 
 @labels.command("list")

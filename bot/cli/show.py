@@ -61,6 +61,10 @@ def imported(receipt: Json) -> None:
     _print(plain(f"Imported into {receipt['classifier']}: {', '.join(parts)}.{labels}"))
 
 
+def exported(written: Json) -> None:
+    _print(plain(f"Wrote {written['file']} ({written['bytes']:,} bytes)."))
+
+
 def swapped(swap: Json) -> None:
     _print(plain(f"{swap['version']} answers now, instead of {swap['previous']}."))
 

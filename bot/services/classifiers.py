@@ -169,6 +169,10 @@ class ClassifierService:
             raise InvalidInput(f"Which classifier? There are {names}. Name one with the option `classifier`.")
         return everything[0]
 
+    async def by_id(self, guild: str, classifier_id: int) -> Classifier:
+        """For buttons. Raises NotFound, also for another guild's."""
+        return await self._classifiers.by_id(guild, classifier_id)
+
     async def use(self, actor: Actor, channel_id: str, name: str) -> Classifier:
         """Makes a classifier the default of a channel (its threads included)."""
         actor.require(Role.LEAD, "choose a channel's classifier")

@@ -1,6 +1,7 @@
-"""A table of labelled texts from the bytes of a file: CSV, TSV or JSON Lines with the columns `text` and `label`.
+"""A table of texts and labels from the bytes of a file: CSV, TSV or JSON Lines with the columns `text` and `label`.
 
-The whole file is checked before its first row is used; a refusal names the lines. Knows no classifier: whether a label
+`read_table` keeps what can be used and says which lines cannot; `parse_table` wants a label in every row and takes all
+or nothing. Either way the whole file is checked before its first row is used. Knows no classifier: whether a label
 exists is decided by whoever imports the rows.
 """
 
@@ -9,10 +10,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
 from bot.services.texts import check_text
 from storage.errors import InvalidInput
@@ -26,6 +27,36 @@ SHOWN = 10
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _JSON_LINES = {".jsonl", ".ndjson"}
+_EXPORTED = {"split", "source", "annotators"}
+"""Columns that only a table exported by Pupil has. There an apostrophe before a formula is no part of the text."""
+_DEFUSED = re.compile(r"'+[=+\-@\t\r]")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row that can be used."""
+
+    line: int
+    """Counted from 1, the header included; of a row that spans several lines, the last."""
+    text: str
+    label: str | None
+    """None: the text has none yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    line: int
+    why: str
+    """A sentence, or what follows "line 3:"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a file holds. `name` is its name, fit to be shown."""
+
+    name: str
+    rows: list[Row]
+    bad: list[BadLine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +64,20 @@ class _Line:
     """One row of the file before it is checked. `problem`: why it could not even be read."""
 
     number: int
-    """Counted from 1, the header included; of a row that spans several lines, the last."""
-    text: Any = None
-    label: Any = None
+    text: str = ""
+    label: str = ""
     problem: str | None = None
 
 
-def parse_table(data: bytes, filename: str) -> list[tuple[str, str]]:
-    """(text, label) rows in the order of the file. The suffix of `filename` says the format.
+def read_table(data: bytes, filename: str, *, labelled: bool = False) -> Table:
+    """The rows in the order of the file, and the lines that cannot be used. The suffix of `filename` says the format.
 
     Blank lines are skipped and other columns ignored; a semicolon-separated CSV, as some spreadsheets write it, is
-    understood. Limits: MAX_FILE bytes, MAX_ROWS rows, MAX_TEXT and MAX_LABEL characters.
+    understood. Without a column `label`, or with an empty cell there, a text has no label; `labelled` wants both.
+    Limits: MAX_FILE bytes, MAX_ROWS rows, MAX_TEXT and MAX_LABEL characters.
 
     Raises:
-        InvalidInput: with the name of the file and up to SHOWN bad lines. Nothing is returned in parts.
+        InvalidInput: the file as a whole cannot be used.
     """
     name = _shown(PurePath(filename).name) or "The file"
     content = _decode(data, name)
@@ -54,10 +85,22 @@ def parse_table(data: bytes, filename: str) -> list[tuple[str, str]]:
     if suffix in _JSON_LINES:
         lines = _json_lines(content)
     elif suffix in _DELIMITERS:
-        lines = _table_lines(content, name, _DELIMITERS[suffix])
+        lines = _table_lines(content, name, _DELIMITERS[suffix], labelled)
     else:
         raise InvalidInput(f"{name} is neither CSV, TSV nor JSONL: its name should end in .csv, .tsv or .jsonl.")
-    return _check_lines(lines, name)
+    return _check_lines(lines, name, labelled)
+
+
+def parse_table(data: bytes, filename: str) -> list[tuple[str, str]]:
+    """(text, label) of every row, in the order of the file; all or nothing. Format and limits: see `read_table`.
+
+    Raises:
+        InvalidInput: with the name of the file and up to SHOWN bad lines.
+    """
+    table = read_table(data, filename, labelled=True)
+    if table.bad:
+        raise InvalidInput(_refusal(table.name, table.bad))
+    return [(row.text, row.label) for row in table.rows if row.label is not None]
 
 
 def _decode(data: bytes, name: str) -> str:
@@ -88,84 +131,99 @@ def _json_line(line: str, number: int) -> _Line:
         return _Line(number, problem="this is not JSON")
     if not isinstance(row, dict):
         return _Line(number, problem='this is not an object like {"text": "…", "label": "…"}')
-    for column in ("text", "label"):
-        if not isinstance(row.get(column), str):
-            return _Line(number, problem=f"`{column}` is {'not a string' if column in row else 'missing'}")
-    return _Line(number, row["text"], row["label"])
+    text, label = row.get("text"), row.get("label")
+    if not isinstance(text, str):
+        return _Line(number, problem=f"`text` is {'not a string' if 'text' in row else 'missing'}")
+    if not isinstance(label, str | None):
+        return _Line(number, problem="`label` is not a string")
+    return _Line(number, text, label or "")
 
 
-def _table_lines(content: str, name: str, delimiter: str) -> Iterator[_Line]:
+def _table_lines(content: str, name: str, delimiter: str, labelled: bool) -> Iterator[_Line]:
     first = content.partition("\n")[0]
     if delimiter == "," and ";" in first and "," not in first:
         delimiter = ";"
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     try:
         header = [cell.strip().casefold() for cell in next(reader, [])]
-        columns = _columns(header, name)
+        columns = _columns(header, name, labelled)
+        exported = {*header} >= _EXPORTED
         for row in reader:
             if any(cell.strip() for cell in row):
-                yield _table_line(row, len(header), columns, reader.line_num)
+                yield _table_line(
+                    [_undefused(cell) for cell in row] if exported else row, header, columns, reader.line_num
+                )
     except csv.Error as error:
         # After a broken quote nothing that follows can be trusted, so this one line is the whole answer.
         raise InvalidInput(f"{name}, line {reader.line_num}: this is not valid CSV ({error}).") from None
 
 
-def _columns(header: list[str], name: str) -> tuple[int, int]:
-    if header.count("text") == 1 and header.count("label") == 1:
-        return header.index("text"), header.index("label")
+def _columns(header: list[str], name: str, labelled: bool) -> tuple[int, int | None]:
+    """Where the text and the label stand; None: there is no column for a label."""
+    if header.count("text") == 1 and (header.count("label") == 1 or not (labelled or "label" in header)):
+        return header.index("text"), header.index("label") if "label" in header else None
+    wanted = "one column `text` and one column `label`" if labelled else "one column `text` and at most one `label`"
     if not any(header):
         raise InvalidInput(f"{name} is empty. Its first line should be: text,label")
     found = ", ".join(f"`{_shown(cell)}`" for cell in header[:SHOWN])
-    raise InvalidInput(f"{name} needs one column `text` and one column `label`; its first line has {found}.")
+    raise InvalidInput(f"{name} needs {wanted}; its first line has {found}.")
 
 
-def _table_line(row: list[str], width: int, columns: tuple[int, int], number: int) -> _Line:
-    if len(row) != width:
+def _table_line(row: list[str], header: list[str], columns: tuple[int, int | None], number: int) -> _Line:
+    if len(row) != len(header):
         cells = f"{len(row)} cell{'s' if len(row) != 1 else ''}"
-        return _Line(number, problem=f"there are {cells} where the header has {width}; is a comma not in quotes?")
-    return _Line(number, row[columns[0]], row[columns[1]])
+        there = f"there {'is' if len(row) == 1 else 'are'} {cells}"
+        problem = f"{there} where the header has {len(header)}; is a comma not in quotes?"
+        return _Line(number, problem=problem)
+    text, label = columns
+    return _Line(number, row[text], "" if label is None else row[label])
 
 
-def _check_lines(lines: Iterable[_Line], name: str) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    bad: list[tuple[int, str]] = []
+def _undefused(cell: str) -> str:
+    """A cell as it was before `bot.services.examples_files` kept spreadsheets from running it."""
+    return cell[1:] if _DEFUSED.match(cell) else cell
+
+
+def _check_lines(lines: Iterable[_Line], name: str, labelled: bool) -> Table:
+    table = Table(name, [], [])
     for line in lines:
         try:
-            rows.append(_check_line(line))
+            table.rows.append(_check_line(line, labelled))
         except InvalidInput as error:
-            bad.append((line.number, str(error)))
-        if len(rows) > MAX_ROWS:
+            table.bad.append(BadLine(line.number, str(error)))
+        if len(table.rows) + len(table.bad) > MAX_ROWS:
             raise InvalidInput(f"{name} has more than {MAX_ROWS:,} rows. Split it into several files.")
-    if bad:
-        raise InvalidInput(_refusal(name, bad))
-    if not rows:
+    if not table.rows and not table.bad:
         raise InvalidInput(f"{name} has no rows.")
-    return rows
+    return table
 
 
-def _check_line(line: _Line) -> tuple[str, str]:
+def _check_line(line: _Line, labelled: bool) -> Row:
     if line.problem is not None:
         raise InvalidInput(line.problem)
     if _has_surrogate(line.text + line.label):
         raise InvalidInput("there is half of a surrogate pair, which is no character")
     text, label = check_text(line.text), line.label.strip()
-    if not label:
-        raise InvalidInput("there is no label")
+    if labelled and not label:
+        raise InvalidInput("`label` is missing")
     if len(label) > MAX_LABEL:
         raise InvalidInput(f"the label has {len(label):,} characters; at most {MAX_LABEL} are possible")
-    return text, label
+    return Row(line.number, text, label or None)
 
 
 def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
-def _refusal(name: str, bad: list[tuple[int, str]]) -> str:
-    number, problem = bad[0]
-    first = f"{name}, line {number}: {problem.rstrip('.')}."
+def _refusal(name: str, bad: list[BadLine]) -> str:
+    first = f"{name}, line {bad[0].line}: {bad[0].why.rstrip('.')}."
     if len(bad) == 1:
         return f"{first} Nothing was imported."
-    others = ", ".join(str(number) for number, _ in bad[1:SHOWN])
+    others = ", ".join(str(each.line) for each in bad[1:SHOWN])
     rest = f" and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
     return f"{first} Lines {others}{rest} cannot be used either. Nothing was imported."
 

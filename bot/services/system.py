@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.services.classifiers import ClassifierService
+from bot.services.examples import ExampleService
+from bot.services.imports import ImportService
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
 from bot.services.morning import MorningNews
@@ -32,3 +34,5 @@ class Services:
     setup: SetupService
     privacy: PrivacyService
     morning: MorningNews
+    examples: ExampleService
+    imports: ImportService

@@ -91,6 +91,7 @@ class TrainingService:
         versions = await self._registry.list(guild, classifier.id)
         trained_to = max((version.last_event_id for version in versions), default=0)
         new_since = await self._examples.changed_since(guild, classifier.id, trained_to)
+        new_since += await self._examples.removed_since(guild, classifier.id, trained_to)
         if (active := await self._jobs.active(guild, classifier.id)) is not None:
             return Requested(active, joined=True, new_since=new_since)
         counts = await self._classifiers.label_counts(guild, classifier.id)

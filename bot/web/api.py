@@ -7,6 +7,7 @@
     GET    /api/v1/classifiers/{name}/labels
     POST   /api/v1/classifiers/{name}/predict                    {"text"} → answer, or {"texts"} → list of answers
     POST   /api/v1/classifiers/{name}/examples[?source=file]     [{"text", "label"}…]; makes what is missing
+    GET    /api/v1/classifiers/{name}/examples[?format=csv]      every example as JSON Lines or CSV
     POST   /api/v1/classifiers/{name}/based-on                   {"on": "support@v3", "support" or "none"}
     GET    /api/v1/classifiers/{name}/precision                  how sure it has to be before it answers
     POST   /api/v1/classifiers/{name}/precision                  {"precision"}: the share that should be right
@@ -35,6 +36,7 @@ from typing import Any
 
 from aiohttp import web
 
+from bot.services.examples_files import ExportFormat
 from bot.services.people import Actor
 from bot.services.system import Services
 from bot.services.training import NotYet
@@ -53,6 +55,8 @@ MAX_TEXTS = 256
 """Texts in one predict request."""
 TOGETHER = 8
 """Texts of one request that wait in the engine's queue at a time, so that a batch leaves room for people."""
+
+MEDIA_TYPES = {ExportFormat.JSONL: "application/x-ndjson", ExportFormat.CSV: "text/csv"}
 
 _dumps = partial(json.dumps, ensure_ascii=False, allow_nan=False)
 
@@ -79,6 +83,7 @@ class Api:
             web.get(f"{one}/labels", self.labels),
             web.post(f"{one}/predict", self.predict),
             web.post(f"{one}/examples", self.import_examples),
+            web.get(f"{one}/examples", self.export_examples),
             web.post(f"{one}/based-on", self.base_on),
             web.get(f"{one}/precision", self.precision),
             web.post(f"{one}/precision", self.choose_precision),
@@ -156,6 +161,15 @@ class Api:
         source = _source(request.query.get("source", Source.API.value))
         name = request.match_info["name"]
         return _json(answers.imported(await self._services.labeling.import_rows(actor, name, rows, source)))
+
+    async def export_examples(self, request: web.Request) -> web.Response:
+        actor, classifier = await self._actor_and_classifier(request)
+        wanted = request.query.get("format", ExportFormat.JSONL.value)
+        if wanted not in {*ExportFormat}:
+            raise InvalidInput("`format` must be `jsonl` or `csv`.")
+        format = ExportFormat(wanted)
+        body = await self._services.examples.export(actor, classifier, format)
+        return web.Response(body=body, content_type=MEDIA_TYPES[format], charset="utf-8")
 
     async def base_on(self, request: web.Request) -> web.Response:
         actor, classifier = await self._actor_and_classifier(request)

@@ -8,50 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from storage.classifiers import Classifiers
 from storage.database import Database
-from storage.examples import Examples
-from storage.guilds import Guilds
-from storage.jobs import Jobs
-from storage.predictions import Predictions
-from storage.privacy import Privacy
 from storage.records import Classifier, JobState, Label, ModelVersion, TrainingJob
-from storage.registry import Registry
-from storage.rounds import Rounds
-from storage.schedules import Schedules
+from storage.stores import Stores
 
 GUILD = "g1"
 
 
-@dataclass(frozen=True)
-class Store:
+class Store(Stores):
     """Every repository on one database."""
 
-    db: Database
-    classifiers: Classifiers
-    examples: Examples
-    predictions: Predictions
-    jobs: Jobs
-    registry: Registry
-    schedules: Schedules
-    rounds: Rounds
-    guilds: Guilds
-    privacy: Privacy
+    __slots__ = ()
 
-    @classmethod
-    def on(cls, db: Database) -> Store:
-        return cls(
-            db,
-            Classifiers(db),
-            Examples(db),
-            Predictions(db),
-            Jobs(db),
-            Registry(db),
-            Schedules(db),
-            Rounds(db),
-            Guilds(db),
-            Privacy(db),
-        )
+    @property
+    def db(self) -> Database:
+        return self.database
 
 
 @dataclass(frozen=True)
@@ -70,7 +41,7 @@ class Triage:
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     async with Database(tmp_path / "pupil.db") as db:
-        yield Store.on(db)
+        yield Store.over(db)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ class Ledger(RuleBasedStateMachine):
     def open(self) -> None:
         self.db = Database(self.folder / str(self.lives) / "pupil.db")
         self.run(self.db.__aenter__())
-        self.store = Store.on(self.db)
+        self.store = Store.over(self.db)
 
     def worker(self, number: int) -> TrainingJob:
         return self.workers[number % len(self.workers)]

@@ -21,7 +21,9 @@ from storage.records import (
     Schedule,
     Source,
 )
+from storage.stores import Stores
 from tests.contract.conftest import GUILD, Store, Triage, make_job, make_triage, make_version
+from tests.contract.test_storage_imports import waiting_import
 from tests.contract.test_storage_predictions import make_prediction
 
 STRANGER = "g2"
@@ -41,12 +43,17 @@ READS: dict[str, tuple[Call, Any]] = {
     "examples.find": (lambda s, t, e: s.examples.find(STRANGER, t.id, "secret"), None),
     "examples.newest_event": (lambda s, t, e: s.examples.newest_event(STRANGER, t.id), 0),
     "examples.changed_since": (lambda s, t, e: s.examples.changed_since(STRANGER, t.id, 0), 0),
+    "examples.removed_since": (lambda s, t, e: s.examples.removed_since(STRANGER, t.id, 0), 0),
     "examples.newest_changes": (lambda s, t, e: s.examples.newest_changes(STRANGER, t.id, 0, 9), []),
     "examples.annotator_names": (lambda s, t, e: s.examples.annotator_names(STRANGER), {}),
     "examples.annotator_counts": (lambda s, t, e: s.examples.annotator_counts(STRANGER, t.id), []),
     "examples.history": (lambda s, t, e: s.examples.history(STRANGER, "maria", t.id), []),
     "examples.vectors": (lambda s, t, e: s.examples.vectors(STRANGER, "e", ["h"]), {}),
     "examples.remove_unlabelled": (lambda s, t, e: s.examples.remove_unlabelled(STRANGER, "pool", "maria"), 0),
+    "examples.annotators_of": (lambda s, t, e: s.examples.annotators_of(STRANGER, 1), set()),
+    "listing.search": (lambda s, t, e: s.listing.search(STRANGER, t.id, [], None, 0, 9), ([], 0)),
+    "listing.whole": (lambda s, t, e: s.listing.whole(STRANGER, t.id), []),
+    "imports.drop": (lambda s, t, e: s.imports.drop(STRANGER, "waiting"), False),
     "predictions.feedback_counts": (lambda s, t, e: s.predictions.feedback_counts(STRANGER, t.id), (0, 0)),
     "predictions.count": (lambda s, t, e: s.predictions.count(STRANGER, t.id), 0),
     "jobs.active": (lambda s, t, e: s.jobs.active(STRANGER, t.id), None),
@@ -101,6 +108,14 @@ REFUSED: dict[str, Call] = {
     ),
     "examples.retract": lambda s, t, e: s.examples.retract(STRANGER, e, "maria", 1.0),
     "examples.retract_batch": lambda s, t, e: s.examples.retract_batch(STRANGER, "batch", "maria", 1.0),
+    "examples.remove": lambda s, t, e: s.examples.remove(STRANGER, 1, "x", 1.0),
+    "examples.restore": lambda s, t, e: s.examples.restore(STRANGER, 1, "x", 1.0),
+    "examples.by_id": lambda s, t, e: s.examples.by_id(STRANGER, 1),
+    "listing.known": lambda s, t, e: s.listing.known(STRANGER, t.id),
+    "imports.get": lambda s, t, e: s.imports.get(STRANGER, "waiting"),
+    "imports.content": lambda s, t, e: s.imports.content(STRANGER, "waiting"),
+    "imports.apply": lambda s, t, e: s.imports.apply(STRANGER, "waiting", [], [], {}, 1.0),
+    "imports.undo": lambda s, t, e: s.imports.undo(STRANGER, "done", 1.0),
     "examples.event": lambda s, t, e: s.examples.event(STRANGER, e),
     "examples.current_label": lambda s, t, e: s.examples.current_label(STRANGER, 1),
     "predictions.get": lambda s, t, e: s.predictions.get(STRANGER, "p1"),
@@ -123,6 +138,7 @@ GUILD_IN_THE_RECORD = {
     "registry.add",
     "schedules.save",
     "rounds.create",
+    "imports.keep",
 }
 """Tested below."""
 
@@ -133,6 +149,7 @@ OTHERWISE = {
     "classifiers.last_asked",  # over all guilds, on purpose, as the next
     "jobs.claim",
     "jobs.unfinished",
+    "imports.sweep",
     "schedules.list",
     "guilds.all_settings",
     "guilds.failed",
@@ -151,6 +168,9 @@ async def event(store: Store, triage: Triage) -> int:
     await store.examples.add_many(GUILD, triage.id, rows, "maria", Source.FILE, "batch", 1.0)
     labelled = await store.examples.add_label(GUILD, triage.id, "secret", triage.bug.id, "maria", Source.COMMAND, 1.0)
     await store.examples.add_unlabelled(GUILD, triage.id, ["waits"], "maria", Source.FILE, 1.0, batch="pool")
+    await store.imports.keep(waiting_import(triage, "waiting"), "[]")
+    await store.imports.keep(waiting_import(triage, "done"), "[]")
+    await store.imports.apply(GUILD, "done", [], [("pooled", "p" * 64)], {}, 1.0)
     await store.examples.remember_annotator(GUILD, "maria", "Maria")
     await store.examples.save_vectors(GUILD, "e", [("h", b"1234")])
     await store.classifiers.set_channel_default(GUILD, "10", triage.id)
@@ -170,26 +190,14 @@ async def event(store: Store, triage: Triage) -> int:
     return labelled.event.id
 
 
-SMALL = ("guild_settings", "opt_outs", "doomed_snapshots", "morning_news")
-
-
 async def contents(store: Store) -> list[list[tuple[Any, ...]]]:
-    tables = "classifiers labels channel_defaults examples label_events predictions feedback jobs versions champions "
-    tables += "origins promotions schedules annotators vectors rounds questions"
+    """Every row of every table."""
     return await store.db.read(
         lambda connection: [
             connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in [
-                *tables.split(),
-                "origins",
-                "promotions",
-                "schedules",
-                "annotators",
-                "vectors",
-                "rounds",
-                "questions",
-            ]
-            for table in [*tables.split(), "origins", "promotions", "schedules", "annotators", "vectors", *SMALL]
+            for (table,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
+            ).fetchall()
         ]
     )
 
@@ -225,6 +233,7 @@ async def test_a_record_with_another_guilds_ids_is_not_found(store: Store, triag
         lambda: store.registry.add(make_version(foreign)),
         lambda: store.registry.base_on(STRANGER, strangers.id, ours),
         lambda: store.rounds.create(Round("r9", STRANGER, triage.id, "x", 1, 1.0)),
+        lambda: store.imports.keep(dataclasses.replace(waiting_import(triage, "mine"), guild=STRANGER), "[]"),
         lambda: store.schedules.save(Schedule(STRANGER, triage.id, None, 1, "UTC", True, None)),
     ]
     for call in calls:
@@ -258,8 +267,8 @@ async def test_the_schema_itself_refuses_rows_that_cross_guilds(store: Store, tr
 
 def test_every_method_is_listed_here() -> None:
     listed = READS.keys() | REFUSED.keys() | GUILD_IN_THE_RECORD | OTHERWISE
-    for name, kind in inspect.get_annotations(Store, eval_str=True).items():
-        if name == "db":
+    for name, kind in inspect.get_annotations(Stores, eval_str=True).items():
+        if name == "database":
             continue
         methods = {f"{name}.{method}" for method in vars(kind) if not method.startswith("_")}
         assert methods <= listed, f"say how {methods - listed} keeps guilds apart"

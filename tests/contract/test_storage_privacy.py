@@ -22,6 +22,8 @@ FORGOTTEN_IN = {
     "predictions": "deleted, or text, taught and asked_by emptied where others judged the answer",
     "feedback": "deleted",
     "rounds": "deleted",
+    "imports": "deleted, with what was about to be imported",
+    "removals": "by: emptied",
     "questions": "deleted",
 }
 KEPT_IN = {

@@ -34,7 +34,7 @@ async def snapshot(store: Store, root: Path) -> str:
 
 async def test_a_backup_on_a_new_host_gives_the_same_snapshot(tmp_path: Path) -> None:
     async with Database(tmp_path / "old" / "pupil.db") as db:
-        store = Store.on(db)
+        store = Store.over(db)
         triage = await make_triage(store, GUILD)
         rows = [(f"text {number}", triage.bug.id) for number in range(300)]
         await store.examples.add_many(GUILD, triage.id, rows, "maria", Source.FILE, "b", 1.0)
@@ -44,7 +44,7 @@ async def test_a_backup_on_a_new_host_gives_the_same_snapshot(tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "copies").iterdir()] == ["monday.db"]
     assert restore(tmp_path / "copies" / "monday.db", tmp_path / "new" / "pupil.db") is None
     async with Database(tmp_path / "new" / "pupil.db") as db:
-        assert await snapshot(Store.on(db), tmp_path) == before
+        assert await snapshot(Store.over(db), tmp_path) == before
 
 
 async def test_writers_go_on_during_a_backup(tmp_path: Path) -> None:

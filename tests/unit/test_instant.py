@@ -617,3 +617,40 @@ async def test_vectors_of_one_guild_are_not_seen_by_another(team: Team) -> None:
     async with Engine(threads=1) as engine:
         await InstantMemory(team.examples, team.classifiers, engine).refit(other, None, team.encoder, None)
     assert team.encoder.texts.count("secret plan") == 2
+
+
+async def test_a_removed_example_is_forgotten_and_counts_again_when_it_comes_back(team: Team) -> None:
+    await team.begin(*LABELS)
+    await team.teach("thank you", "praise")
+    await team.teach("zebra umbrella", "bug")
+    await team.serve()
+    taught = await team.confidences("zebra umbrella")
+    example = await team.examples.find(GUILD, team.classifier.id, "zebra umbrella")
+    assert example is not None
+    await team.examples.remove(GUILD, example.id, "u1", 2.0)
+    team.memory.touch(team.classifier.id)
+    await team.settle()
+    assert (await team.ask("zebra umbrella"))[1] == "v0+1"
+    assert (await team.confidences("zebra umbrella"))["bug"] < taught["bug"] - 0.1
+    await team.examples.restore(GUILD, example.id, "u1", 3.0)
+    team.memory.touch(team.classifier.id)
+    await team.settle()
+    assert (await team.ask("zebra umbrella"))[1] == "v0+2"
+    await team.refitted()
+    assert (await team.confidences("zebra umbrella"))["bug"] == pytest.approx(taught["bug"], abs=0.01)
+
+
+async def test_a_correction_counts_removed_and_restored_examples_as_the_refit_will(slow: Team) -> None:
+    await slow.begin(*LABELS)
+    await slow.teach("thank you", "praise")
+    await slow.teach("zebra umbrella", "bug")
+    example = await slow.examples.find(GUILD, slow.classifier.id, "zebra umbrella")
+    assert example is not None
+    await slow.serve()
+    await slow.examples.remove(GUILD, example.id, "u1", 2.0)
+    assert not await slow.memory._catch_up(slow.classifier.id), "only the refit can forget"
+    assert slow.current.version == "v0+1"
+    await slow.serve()
+    await slow.examples.restore(GUILD, example.id, "u1", 3.0)
+    assert await slow.memory._catch_up(slow.classifier.id)
+    assert slow.current.version == "v0+2"

@@ -6,6 +6,7 @@ from bot.chat.cogs.asking import Asking
 from bot.chat.cogs.base import PupilCog
 from bot.chat.cogs.classifier import ClassifierCommands
 from bot.chat.cogs.correcting import Correcting
+from bot.chat.cogs.examples import ExampleCommands
 from bot.chat.cogs.general import General
 from bot.chat.cogs.labeling import Labeling
 from bot.chat.cogs.labels import LabelCommands
@@ -22,6 +23,7 @@ COGS: tuple[type[PupilCog], ...] = (
     Teaching,
     Correcting,
     LabelCommands,
+    ExampleCommands,
     ClassifierCommands,
     TrainCommands,
     ModelCommands,
