@@ -19,11 +19,15 @@ from bot.inference.residents import Residents
 from bot.local_trainer import LocalTrainer
 from bot.playground.objects import CHANNEL_IDS, GUILD_ID
 from bot.services.classifiers import ClassifierService
+from bot.services.conflicts import ConflictService
+from bot.services.curation import CurationService
 from bot.services.job_runner import JobRunner
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
 from bot.services.prediction import PredictionService
 from bot.services.promotion import PromotionService
+from bot.services.proposing import ProposingService
+from bot.services.reverting import RevertingService
 from bot.services.serving import Serving
 from bot.services.status import LoopLag, StatusService
 from bot.services.sureness import SurenessService
@@ -82,6 +86,10 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
             stores, base=settings.base, version_of=serving.version_of, changed=serving.touch
         )
         labeling = LabelingService(stores, serving, base=settings.base)
+        curation = CurationService(stores, serving)
+        conflicts = ConflictService(stores, serving)
+        reverting = RevertingService(stores, serving)
+        proposing = ProposingService(stores, classifiers, labeling)
         promotion = PromotionService(stores.registry, serving)
         runner = await stack.enter_async_context(
             JobRunner(
@@ -105,7 +113,20 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))
         status = StatusService(stores.classifiers, serving, trainer, lag, space)
         sureness = SurenessService(stores, serving, engine)
-        services = Services(classifiers, labeling, prediction, training, promotion, lesson, status, sureness)
+        services = Services(
+            classifiers,
+            labeling,
+            prediction,
+            training,
+            promotion,
+            lesson,
+            status,
+            sureness,
+            curation,
+            conflicts,
+            reverting,
+            proposing,
+        )
         yield System(services, stores, serving)
 
 

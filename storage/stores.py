@@ -7,10 +7,15 @@ from typing import Self
 
 from storage.classifiers import Classifiers
 from storage.database import Database
+from storage.drafts import Drafts
 from storage.examples import Examples
 from storage.jobs import Jobs
+from storage.label_changes import LabelChanges
 from storage.predictions import Predictions
+from storage.proposals import Proposals
 from storage.registry import Registry
+from storage.reverts import Reverts
+from storage.rules import Rules
 from storage.schedules import Schedules
 
 
@@ -24,6 +29,11 @@ class Stores:
     jobs: Jobs
     registry: Registry
     schedules: Schedules
+    drafts: Drafts
+    label_changes: LabelChanges
+    reverts: Reverts
+    rules: Rules
+    proposals: Proposals
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -35,4 +45,9 @@ class Stores:
             Jobs(database),
             Registry(database),
             Schedules(database),
+            Drafts(database),
+            LabelChanges(database),
+            Reverts(database),
+            Rules(database),
+            Proposals(database),
         )

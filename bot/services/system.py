@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.services.classifiers import ClassifierService
+from bot.services.conflicts import ConflictService
+from bot.services.curation import CurationService
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
 from bot.services.prediction import PredictionService
 from bot.services.promotion import PromotionService
+from bot.services.proposing import ProposingService
+from bot.services.reverting import RevertingService
 from bot.services.status import StatusService
 from bot.services.sureness import SurenessService
 from bot.services.training import TrainingService
@@ -24,3 +28,7 @@ class Services:
     lesson: LessonService
     status: StatusService
     sureness: SurenessService
+    curation: CurationService
+    conflicts: ConflictService
+    reverting: RevertingService
+    proposing: ProposingService

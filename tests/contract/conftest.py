@@ -10,11 +10,16 @@ import pytest
 
 from storage.classifiers import Classifiers
 from storage.database import Database
+from storage.drafts import Drafts
 from storage.examples import Examples
 from storage.jobs import Jobs
+from storage.label_changes import LabelChanges
 from storage.predictions import Predictions
+from storage.proposals import Proposals
 from storage.records import Classifier, JobState, Label, ModelVersion, TrainingJob
 from storage.registry import Registry
+from storage.reverts import Reverts
+from storage.rules import Rules
 from storage.schedules import Schedules
 
 GUILD = "g1"
@@ -31,10 +36,28 @@ class Store:
     jobs: Jobs
     registry: Registry
     schedules: Schedules
+    drafts: Drafts
+    label_changes: LabelChanges
+    reverts: Reverts
+    rules: Rules
+    proposals: Proposals
 
     @classmethod
     def on(cls, db: Database) -> Store:
-        return cls(db, Classifiers(db), Examples(db), Predictions(db), Jobs(db), Registry(db), Schedules(db))
+        return cls(
+            db,
+            Classifiers(db),
+            Examples(db),
+            Predictions(db),
+            Jobs(db),
+            Registry(db),
+            Schedules(db),
+            Drafts(db),
+            LabelChanges(db),
+            Reverts(db),
+            Rules(db),
+            Proposals(db),
+        )
 
 
 @dataclass(frozen=True)
