@@ -159,8 +159,10 @@ def picker_card(key: str, labels: Sequence[str], page: int, text: str = "") -> C
     menu = Menu(f"picked:{key}", "Choose a label", tuple(Choice(name, name) for name in shown))
     if pages == 1:
         return Card(f"{about}{WHICH_LABEL}", rows=(menu, (back,)))
+    # Of two pages both buttons would lead to the same one, and no two ids of a message may be equal.
+    before = (Button("◀", f"pick:{key}:{(page - 1) % pages}"),) if pages > 2 else ()
     turn = (
-        Button("◀", f"pick:{key}:{(page - 1) % pages}"),
+        *before,
         Button("▶", f"pick:{key}:{(page + 1) % pages}"),
         Button("Type it", f"name:{key}", Style.BLUE),
         back,

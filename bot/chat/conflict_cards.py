@@ -53,10 +53,11 @@ def settled_rows(classifier: str, settled: Settled) -> Rows:
     """What can be done with the text that was settled just before."""
     at = f"{classifier}:{settled.example_id}"
     undo = Button(f"Undo #{settled.example_id}", f"unsettle:{at}:{settled.event_id}")
-    return ((undo, Button(f"Add a rule for {settled.label.name}", f"rule:{at}:{settled.label.id}")),)
+    rule = Button(f"Add a rule for {settled.label.name}", f"rule:{at}:{settled.label.id}:{settled.event_id}")
+    return ((undo, rule),)
 
 
-def rule_form(classifier: str, example_id: int, label_id: int) -> Form:
-    """Asks for the reason, which becomes a rule of the label."""
+def rule_form(about: str) -> Form:
+    """Asks for the reason, which becomes a rule of the label. `about`: what the button's id says after "rule:"."""
     reason = Input("reason", "Why do such texts have this label?", long=True, most=MAX_RULE)
-    return Form(f"ruled:{classifier}:{example_id}:{label_id}", "A rule of the codebook", (reason,))
+    return Form(f"ruled:{about}", "A rule of the codebook", (reason,))

@@ -14,13 +14,14 @@ from bot.chat.conflict_cards import rule_form, settled_note, settled_rows, tie_c
 from bot.chat.curating_cards import rule_line
 from bot.chat.sending import ask, begin, show
 from bot.chat.text import code
+from bot.services.conflicts import Settled
 from bot.services.people import Actor
 from storage.records import Classifier
 
 if TYPE_CHECKING:
-    from bot.services.conflicts import Settled
     from bot.services.system import Services
 
+TIE_PLAIN = r"[\w-]+:\d{1,18}"
 TIE = r"(?P<classifier>[\w-]+):(?P<example_id>\d{1,18})"
 
 
@@ -62,12 +63,14 @@ class Conflicts(PupilCog):
         note = "That was taken back already." if receipt is None else f"Took {code(receipt.label)} back."
         await show(interaction, tie_card(chosen.name, tie, note))
 
-    @pressed(rf"rule:{TIE}:(?P<label_id>\d{{1,18}})")
-    async def write_rule(self, interaction: Interaction, classifier: str, example_id: str, label_id: str) -> None:
-        await ask(interaction, rule_form(classifier, int(example_id), int(label_id)))
+    @pressed(rf"rule:(?P<about>{TIE_PLAIN}:\d{{1,18}}:\d{{1,18}})")
+    async def write_rule(self, interaction: Interaction, about: str) -> None:
+        await ask(interaction, rule_form(about))
 
-    @pressed(rf"ruled:{TIE}:(?P<label_id>\d{{1,18}})")
-    async def keep_rule(self, interaction: Interaction, classifier: str, example_id: str, label_id: str) -> None:
+    @pressed(rf"ruled:{TIE}:(?P<label_id>\d{{1,18}}):(?P<event_id>\d{{1,18}})")
+    async def keep_rule(
+        self, interaction: Interaction, classifier: str, example_id: str, label_id: str, event_id: str
+    ) -> None:
         """The form was sent; the next conflict stays on the card."""
         await begin(interaction)
         actor = self.actor(interaction)
@@ -75,11 +78,15 @@ class Conflicts(PupilCog):
         label = await self.services.conflicts.label(chosen, int(label_id))
         reason = answers(interaction).get("reason", "")
         rule = await self.services.conflicts.add_rule(actor, chosen, label.id, reason, int(example_id))
-        tie = await self.services.conflicts.next(actor, chosen, int(example_id))
-        await show(interaction, tie_card(chosen.name, tie, f"Kept as a rule. {rule_line(rule, label.name)}"))
+        settled = Settled(int(event_id), int(example_id), label)
+        note = f"Kept as a rule. {rule_line(rule, label.name)}"
+        await show(interaction, await after_settling(self.services, actor, chosen, settled, note))
 
 
-async def after_settling(services: Services, actor: Actor, classifier: Classifier, settled: Settled) -> Card:
+async def after_settling(
+    services: Services, actor: Actor, classifier: Classifier, settled: Settled, note: str = ""
+) -> Card:
     """The next conflict, with Undo and Add a rule for the one that was just settled."""
     tie = await services.conflicts.next(actor, classifier, settled.example_id)
-    return tie_card(classifier.name, tie, settled_note(settled), settled_rows(classifier.name, settled))
+    rows = settled_rows(classifier.name, settled)
+    return tie_card(classifier.name, tie, note or settled_note(settled), rows)
