@@ -6,10 +6,12 @@ whoever gave the labels; `reverts` says who did it.
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import sqlite_utils
 
@@ -146,16 +148,17 @@ def _said(
     connection: sqlite3.Connection, guild: str, classifier_id: int, texts: Collection[int]
 ) -> list[list[sqlite3.Row]]:
     """The standing events of each of these examples, oldest first, with the label that each counts for."""
-    said: defaultdict[int, list[sqlite3.Row]] = defaultdict(list)
-    for example_id in texts:
-        said[example_id] = rows(
-            connection,
-            "SELECT event.id, event.annotator, event.kind, coalesce(label.merged_into, label.id) AS label "
-            "FROM standing_events AS event JOIN labels AS label ON label.id = event.label_id "
-            "WHERE event.guild = ? AND event.classifier_id = ? AND event.example_id = ? ORDER BY event.id",
-            (guild, classifier_id, example_id),
-        )
-    return list(said.values())
+    found = rows(
+        connection,
+        # CROSS JOIN keeps SQLite from starting anywhere but at the texts.
+        "SELECT event.example_id, event.id, event.annotator, event.kind, "
+        "coalesce(label.merged_into, label.id) AS label FROM json_each(?) AS text "
+        "CROSS JOIN standing_events AS event ON event.guild = ? AND event.classifier_id = ? "
+        "AND event.example_id = text.value CROSS JOIN labels AS label ON label.id = event.label_id "
+        "ORDER BY event.example_id, event.id",
+        (json.dumps(sorted(texts)), guild, classifier_id),
+    )
+    return [list(group) for _, group in groupby(found, key=lambda event: event["example_id"])]
 
 
 def _decides(said: Sequence[sqlite3.Row], without: Collection[int] = ()) -> int | None:

@@ -121,9 +121,9 @@ def undo_card(receipt: UndoReceipt) -> Card:
         now = (
             ""
             if receipt.now == receipt.label
-            else "; it has no label now"
+            else "; the text has no label all the same"
             if receipt.now is None
-            else (f"; it is {code(receipt.now)} now")
+            else f"; the text counts as {code(receipt.now)} all the same"
         )
         row = (Button("Undo", f"undo:{receipt.event_id}"),)
         return Card(f"Gave {code(receipt.label)} again{now}.\n{text}", rows=(row,))

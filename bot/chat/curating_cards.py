@@ -41,19 +41,21 @@ def _preview_words(preview: ChangePreview) -> str:
     match preview.kind:
         case ChangeKind.RENAME:
             return (
-                f"**Rename {name} to {code(preview.words)}?**\n{texts} {have} this label and will be called so. What "
-                "was learned about it stays."
+                f"**Rename {name} to {code(preview.words)}?**\n{texts} {have} this label. What was learned about "
+                "it stays."
             )
         case ChangeKind.MERGE if preview.into is not None:
             into = code(preview.into.label.name)
+            ends = f" {counted(preview.ends, 'conflict')} {'ends' if preview.ends == 1 else 'end'} with it."
             return (
                 f"**Merge {name} into {into}?**\n{texts} {have} the label {name} and will count as {into}, which has "
-                f"{counted(preview.into.total, 'text')} now. {name} is archived; whoever gives it, gives {into}."
+                f"{counted(preview.into.total, 'text')} now.{ends if preview.ends else ''} {name} is archived; whoever "
+                f"gives it, gives {into}."
             )
         case ChangeKind.ARCHIVE:
             return (
-                f"**Archive {name}?**\n{texts} {have} this label. They stay stored, but count nowhere until it is "
-                "brought back: not for answers, not for trainings."
+                f"**Archive {name}?**\n{texts} {have} this label. Whatever has it stays stored, but counts nowhere "
+                "until the label is brought back: not for answers, not for trainings."
             )
         case ChangeKind.RESTORE:
             apart = " It is a label of its own again." if preview.label.merged_into else ""

@@ -49,7 +49,8 @@ def created_card(created: Created, who: str) -> Card:
     people = listed([escaped(person) for person in dict.fromkeys(person for person, _ in created.saved)], MOST_PEOPLE)
     texts = counted(len(created.saved), "text")
     return Card(
-        body=f"{escaped(who)} created {name} in {code(created.classifier.name)}. Saved {texts} of {people} with it.",
+        body=f"{escaped(who)} created {name} in {code(created.classifier.name)}. Saved {texts} of {people} with it.\n"
+        f"{quoted(created.proposal.text, 200)}",
         tone=Tone.GOOD,
     )
 

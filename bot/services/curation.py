@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from bot.services.conflicts import ties
 from bot.services.naming import find_label
 from bot.services.people import Actor, Role
 from bot.services.serving import Serving
@@ -31,6 +32,8 @@ class ChangePreview:
     """The new name or description."""
     into: LabelCount | None = None
     """Of a merge: the label that stays, as it is now."""
+    ends: int = 0
+    """Of a merge: conflicts between the two, which it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,13 @@ class CurationService:
         counts = await self._classifiers.label_counts(actor.guild, classifier.id)
         texts = await self._classifiers.texts_of(actor.guild, classifier.id, label.id)
         stays = next((count for count in counts if target is not None and count.label.id == target.id), None)
-        return ChangePreview(draft.id, kind, label, texts, wanted.words, stays)
+        ends = await self._ends(classifier, label.id, target.id) if target else 0
+        return ChangePreview(draft.id, kind, label, texts, wanted.words, stays, ends)
+
+    async def _ends(self, classifier: Classifier, merged: int, into: int) -> int:
+        said = await self._examples.shared_opinions(classifier.guild, classifier.id)
+        after = [replace(one, label_id=into) if one.label_id == merged else one for one in said]
+        return len(ties(said)) - len(ties(after))
 
     async def confirm(self, actor: Actor, draft_id: int) -> ChangeDone:
         """Do what a preview said; a second time it is only told.

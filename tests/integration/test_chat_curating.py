@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.chat.text import quoted
 from bot.playground.reply import Reply
 from bot.playground.server import GUILD_ID
 from bot.services.people import Actor, Role
@@ -145,6 +146,26 @@ class TestChangingLabels:
         await stage.maria.click(preview, "Bring back")
         assert await counts(stage, triage) == {"bug": 1, "question": 0, "idea": 1}
         assert await scores(stage, triage) == before
+
+    async def test_an_import_follows_merged_labels_and_refuses_archived_ones(
+        self, stage: RealStage, triage: Classifier
+    ) -> None:
+        await stage.maria.click(await stage.maria.command("labels merge", label="idea", into="question"), "Merge")
+        await stage.teach(triage, [("add colours", "IDEA"), ("it broke", "bug")])
+        assert await counts(stage, triage) == {"bug": 1, "question": 1}
+        await stage.maria.click(await stage.maria.command("labels archive", label="question"), "Archive")
+        for name in ("question", "idea"):
+            with pytest.raises(InvalidInput, match=f"`{name}` is archived"):
+                await stage.teach(triage, [("another", "bug"), ("one more", name)])
+        assert await counts(stage, triage) == {"bug": 1}
+
+    async def test_a_merge_says_how_many_conflicts_it_ends(self, stage: RealStage, triage: Classifier) -> None:
+        await stage.ada.command("label", text="a tie", label="idea")
+        await stage.jonas.command("label", text="a tie", label="question")
+        preview = await stage.maria.command("labels merge", label="idea", into="question")
+        assert "1 conflict ends with it." in preview.text
+        await stage.maria.click(preview, "Merge")
+        assert await counts(stage, triage) == {"bug": 0, "question": 1}
 
     async def test_a_description_feeds_the_answers_from_names(self, stage: RealStage, triage: Classifier) -> None:
         before = await scores(stage, triage, "refund the order")
@@ -471,7 +492,8 @@ class TestLabelsThatDoNotExistYet:
         assert "Only a lead may create a label" in refused.text
         await stage.restart()
         created = await stage.maria.click(message, "Create")
-        assert created.text == "Maria created `billing` in `team`. Saved 2 texts of Ada, Jonas with it."
+        told = "Maria created `billing` in `team`. Saved 2 texts of Ada, Jonas with it."
+        assert created.text == f"{told}\n{quoted(long.strip(), 200)}"
         team = await stage.services.classifiers.resolve(triage.guild, "team")
         assert await counts(stage, team) == {"bug": 0, "billing": 2}
         history = await stage.services.labeling.history(member(stage), team, 0)
