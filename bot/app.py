@@ -19,7 +19,9 @@ from bot.inference.residents import Residents
 from bot.local_trainer import LocalTrainer
 from bot.playground.objects import CHANNEL_IDS, GUILD_ID
 from bot.services.classifiers import ClassifierService
+from bot.services.conflicts import ConflictService
 from bot.services.consent import Consent
+from bot.services.curation import CurationService
 from bot.services.examples import ExampleService
 from bot.services.imports import ImportService
 from bot.services.job_runner import JobRunner
@@ -29,7 +31,9 @@ from bot.services.morning import MorningNews
 from bot.services.prediction import PredictionService
 from bot.services.privacy import PrivacyService
 from bot.services.promotion import PromotionService
+from bot.services.proposing import ProposingService
 from bot.services.question_plans import QuestionPlans
+from bot.services.reverting import RevertingService
 from bot.services.serving import Serving
 from bot.services.setup import SetupService
 from bot.services.status import LoopLag, StatusService
@@ -93,6 +97,10 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         labeling = LabelingService(stores, serving, consent, base=settings.base)
         plans = await stack.enter_async_context(QuestionPlans(stores, serving, engine))
         teaching = TeachingService(stores, labeling, plans)
+        curation = CurationService(stores, serving)
+        conflicts = ConflictService(stores, serving)
+        reverting = RevertingService(stores, serving)
+        proposing = ProposingService(stores, classifiers, labeling)
         promotion = PromotionService(stores.registry, serving)
         runner = await stack.enter_async_context(
             JobRunner(
@@ -138,6 +146,10 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
             morning=morning,
             examples=examples,
             imports=imports,
+            curation=curation,
+            conflicts=conflicts,
+            reverting=reverting,
+            proposing=proposing,
         )
         yield System(services, stores, serving)
 

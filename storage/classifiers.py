@@ -160,9 +160,8 @@ class Classifiers:
         def unit(tables: sqlite_utils.Database) -> Label:
             by_id(tables.conn, guild, classifier_id)
             at = (guild, classifier_id)
-            same = "SELECT name FROM labels WHERE guild = ? AND classifier_id = ? AND key = ?"
-            if (existing := value(tables.conn, same, (*at, key))) is not None:
-                raise Conflict(f"There is a label {existing} already.")
+            if (existing := label_called(tables.conn, *at, key)) is not None:
+                raise Conflict(taken_words(existing))
             tables.execute(
                 "INSERT INTO labels (guild, classifier_id, name, key, description, position) "
                 "SELECT ?, ?, ?, ?, ?, count(*) FROM labels WHERE guild = ? AND classifier_id = ?",
@@ -175,6 +174,28 @@ class Classifiers:
     async def labels(self, guild: str, classifier_id: int) -> builtins.list[Label]:
         """Those that are not archived, by position."""
         return await self._db.read(lambda connection: _labels(connection, guild, classifier_id))
+
+    async def every_label(self, guild: str, classifier_id: int) -> builtins.list[Label]:
+        """Also the archived and the merged ones, by position."""
+        found = await self._db.read(
+            lambda connection: rows(
+                connection,
+                "SELECT * FROM labels WHERE guild = ? AND classifier_id = ? ORDER BY position",
+                (guild, classifier_id),
+            )
+        )
+        return [label_from(each) for each in found]
+
+    async def newest_change(self, guild: str, classifier_id: int) -> int:
+        """Id of the newest change of a label (renamed, merged, archived, …); 0 if there was none. Not of a new one."""
+        newest: int = await self._db.read(
+            lambda connection: value(
+                connection,
+                "SELECT coalesce(max(id), 0) FROM label_changes WHERE guild = ? AND classifier_id = ?",
+                (guild, classifier_id),
+            )
+        )
+        return newest
 
     async def label_counts(self, guild: str, classifier_id: int) -> builtins.list[LabelCount]:
         """How many examples have each label now, by position. 0.25 s with 50,000 examples."""
@@ -191,6 +212,27 @@ class Classifiers:
                 LabelCount(label, counts.get((label.id, "train"), 0), counts.get((label.id, "golden"), 0))
                 for label in _labels(connection, guild, classifier_id)
             ]
+
+        return await self._db.read(query)
+
+    async def texts_of(self, guild: str, classifier_id: int, label_id: int) -> int:
+        """How many texts have a label now; of an archived or merged one, how many somebody gave it to."""
+
+        def query(connection: sqlite3.Connection) -> int:
+            at = (guild, classifier_id, label_id)
+            current: int = value(
+                connection,
+                "SELECT count(*) FROM current_labels WHERE guild = ? AND classifier_id = ? AND label_id = ?",
+                at,
+            )
+            given: int = value(
+                connection,
+                "SELECT count(DISTINCT event.example_id) FROM standing_events AS event "
+                "JOIN labels ON labels.id = event.label_id AND labels.archived = 1 "
+                "WHERE event.guild = ? AND event.classifier_id = ? AND event.label_id = ?",
+                at,
+            )
+            return current or given
 
         return await self._db.read(query)
 
@@ -245,6 +287,25 @@ def check_label_name(name: str) -> str:
     return name
 
 
+def label_called(connection: sqlite3.Connection, guild: str, classifier_id: int, key: str) -> Label | None:
+    """The label of a normalised name, also an archived one."""
+    found = row(
+        connection,
+        "SELECT * FROM labels WHERE guild = ? AND classifier_id = ? AND key = ?",
+        (guild, classifier_id, key),
+    )
+    return label_from(found) if found else None
+
+
+def taken_words(label: Label) -> str:
+    """Why its name cannot be given to another one."""
+    if label.archived:
+        return (
+            f"There is a label {label.name} already, archived. Bring it back with /labels restore, or choose another."
+        )
+    return f"There is a label {label.name} already."
+
+
 def by_id(connection: sqlite3.Connection, guild: str, classifier_id: int) -> sqlite3.Row:
     """The row of a classifier of this guild. Raises NotFound."""
     found = row(
@@ -264,6 +325,7 @@ def label_from(found: sqlite3.Row) -> Label:
         description=found["description"],
         position=found["position"],
         archived=bool(found["archived"]),
+        merged_into=found["merged_into"],
     )
 
 

@@ -4,6 +4,7 @@
     ├── UserError                 the person can put it right; the message is shown to them as it is
     │   ├── InvalidInput          empty text, 4,001 characters, a wrong column
     │   ├── NotFound              no such classifier, label, version, job (also: another guild's)
+    │   │   └── UnknownLabel      no such label yet; it could be created
     │   ├── Conflict              exists already, was changed meanwhile, is not in a state for that
     │   ├── NotAllowed            the person's role does not permit it
     │   └── Busy                  try again in a moment: queue full, database locked
@@ -39,6 +40,14 @@ class InvalidInput(UserError):
 
 class NotFound(UserError):
     pass
+
+
+class UnknownLabel(NotFound):
+    """`name`: what was typed, fit to be a label's name."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class Conflict(UserError):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.classifiers import label_from
-from storage.errors import InvalidInput, NotFound
+from storage.errors import Conflict, InvalidInput, NotFound
 from storage.records import MAX_TEXT, EventKind, Example, Label, LabelEvent, Source, Split, normalise
 from storage.rows import row, rows, value
 
@@ -279,6 +279,67 @@ def retract(
         label=find_label(connection, guild, event.classifier_id, event.label_id),
         previous=previous.name if previous else None,
     )
+
+
+def give_again(
+    connection: sqlite3.Connection, guild: str, retraction_id: int, annotator: str, now: float
+) -> tuple[LabelResult, bool]:
+    """Take one's own undo back, which is a new event with the same label: (what it did, whether it was written now).
+
+    Raises:
+        NotFound: no such undo of this annotator. Conflict: the label is archived, or they spoke about the text since.
+    """
+    retraction, given = find_retraction(connection, guild, retraction_id, annotator)
+    at = (guild, retraction.classifier_id, retraction.example_id)
+    later = row(
+        connection,
+        "SELECT * FROM label_events WHERE guild = ? AND classifier_id = ? AND example_id = ? AND annotator = ? "
+        "AND id > ? ORDER BY id DESC LIMIT 1",
+        (*at, annotator, retraction_id),
+    )
+    label = find_label(connection, guild, retraction.classifier_id, given.label_id or 0)
+    if later is not None and later["label_id"] != label.id:
+        raise Conflict("You have said something else about this text since then, so that stays as it is.")
+    if later is None and label.archived and label.merged_into is None:
+        raise Conflict(
+            f"`{label.name}` is archived, so it was not given again. A lead brings it back: /labels restore."
+        )
+    previous = current_label(connection, *at)
+    event_id = later["id"] if later is not None else repeat(connection, given, now)
+    result = LabelResult(
+        example=find_example(connection, guild, retraction.example_id),
+        event=find_event(connection, guild, event_id),
+        label=label,
+        previous=previous.name if previous else None,
+    )
+    return result, later is None
+
+
+def find_retraction(
+    connection: sqlite3.Connection, guild: str, retraction_id: int, annotator: str
+) -> tuple[LabelEvent, LabelEvent]:
+    """An annotator's own undo, and what it took back. Raises NotFound, also where a lead reverted their labels."""
+    found = row(
+        connection,
+        "SELECT * FROM own_events WHERE guild = ? AND id = ? AND annotator = ? AND kind = 'retraction'",
+        (guild, retraction_id, annotator),
+    )
+    if found is None:
+        raise NotFound(f"There is no undo with the id {retraction_id} that you made.")
+    return event_from(found), find_event(connection, guild, found["undoes"])
+
+
+def repeat(connection: sqlite3.Connection, event: LabelEvent, now: float) -> int:
+    """Append the same vote or ruling of the same person once more; its id."""
+    added = connection.execute(
+        "INSERT INTO label_events (guild, classifier_id, example_id, annotator, kind, label_id, source, created_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(event.guild, event.classifier_id, event.example_id, event.annotator),
+            *(event.kind, event.label_id, event.source, now),
+        ),
+    )
+    return int(added.lastrowid or 0)
 
 
 def retract_batch(connection: sqlite3.Connection, guild: str, batch: str, annotator: str, now: float) -> int:

@@ -22,7 +22,7 @@ from storage.events import LabelResult, Vote
 from storage.records import EventKind, Example, Label, LabelEvent, LabelledText, Source, Split, text_hash
 from storage.rows import row, rows, value
 
-__all__ = ["ChangedText", "Examples", "ImportResult", "LabelResult"]
+__all__ = ["ChangedText", "Examples", "ImportResult", "LabelResult", "Opinion", "Write"]
 
 LAST_EVENT = 2**63 - 1
 """No event has a higher id: SQLite's are 64-bit integers."""
@@ -39,6 +39,37 @@ class ImportResult:
     """Label events written."""
     unchanged: int
     """Rows whose annotator had given that label already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One thing that somebody did to a text, for their history."""
+
+    event: LabelEvent
+    classifier: str
+    text: str
+    label: str
+    """Given, or taken back."""
+    stands: bool
+    """Whether it is a label that nobody took back."""
+    by_lead: bool
+    """Whether it is an undo that a lead made in this person's name."""
+    newest: bool
+    """Whether this person has done nothing to the text since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one person says now about a text. A label that was merged counts as the other one."""
+
+    example_id: int
+    text: str
+    annotator: str
+    label_id: int
+    kind: EventKind
+    created_at: float
+    ruled: bool
+    """Whether a lead has settled the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +227,26 @@ class Examples:
         )
         return events.event_from(found) if found else None
 
+    async def last_write(self, guild: str, annotator: str, classifier_id: int | None = None) -> LabelEvent | None:
+        """An annotator's newest event, whatever its kind, but for undos that a lead made in their name."""
+        found = await self._db.read(
+            lambda connection: row(
+                connection,
+                "SELECT * FROM own_events WHERE guild = ? AND annotator = ? AND (? IS NULL OR classifier_id = ?) "
+                "ORDER BY id DESC LIMIT 1",
+                (guild, annotator, classifier_id, classifier_id),
+            )
+        )
+        return events.event_from(found) if found else None
+
+    async def give_again(self, guild: str, retraction_id: int, annotator: str, now: float) -> tuple[LabelResult, bool]:
+        """Take one's own undo back: (the label given again, whether it was written now).
+
+        Raises:
+            NotFound: no such undo of this annotator. Conflict: the label is archived, or something newer stands.
+        """
+        return await self._db.write(lambda tables: events.give_again(tables.conn, guild, retraction_id, annotator, now))
+
     async def event(self, guild: str, event_id: int) -> LabelEvent:
         """Raises NotFound, also for another guild's."""
         return await self._db.read(lambda connection: events.find_event(connection, guild, event_id))
@@ -211,6 +262,10 @@ class Examples:
             )
         )
         return events.example_from(found) if found else None
+
+    async def example(self, guild: str, example_id: int) -> Example:
+        """Raises NotFound, also for another guild's."""
+        return await self._db.read(lambda connection: events.find_example(connection, guild, example_id))
 
     async def current_label(self, guild: str, example_id: int) -> Label | None:
         """None: nobody labelled it, or a tie. Raises NotFound for an unknown example."""
@@ -344,22 +399,85 @@ class Examples:
         return [(each["annotator"], each["labels"]) for each in found]
 
     async def history(
-        self, guild: str, annotator: str, classifier_id: int, limit: int = 20
-    ) -> list[tuple[LabelEvent, str, str]]:
-        """(event, text, label name), newest first, retractions included with the label they took back."""
+        self, guild: str, annotator: str, classifier_id: int | None = None, limit: int = 20, skipped: int = 0
+    ) -> list[Write]:
+        """What an annotator did, newest first, without the newest `skipped`; None: in every classifier."""
         found = await self._db.read(
             lambda connection: rows(
                 connection,
-                "SELECT event.*, example.text AS text, label.name AS label FROM label_events AS event "
+                "SELECT event.*, example.text AS text, label.name AS label, classifiers.name AS classifier, "
+                "event.kind <> 'retraction' AND NOT EXISTS (SELECT 1 FROM label_events AS undo "
+                "WHERE undo.guild = event.guild AND undo.undoes = event.id) AS stands, "
+                "EXISTS (SELECT 1 FROM revert_events AS reverted "
+                "WHERE reverted.guild = event.guild AND reverted.event_id = event.id) AS by_lead, "
+                "NOT EXISTS (SELECT 1 FROM label_events AS newer WHERE newer.guild = event.guild "
+                "AND newer.classifier_id = event.classifier_id AND newer.example_id = event.example_id "
+                "AND newer.annotator = event.annotator AND newer.id > event.id) AS newest "
+                "FROM label_events AS event "
                 "JOIN examples AS example ON example.id = event.example_id "
+                "JOIN classifiers ON classifiers.id = event.classifier_id "
                 "LEFT JOIN label_events AS undone ON undone.id = event.undoes "
                 "JOIN labels AS label ON label.id = coalesce(event.label_id, undone.label_id) "
-                "WHERE event.guild = ? AND event.annotator = ? AND event.classifier_id = ? "
-                "ORDER BY event.id DESC LIMIT ?",
-                (guild, annotator, classifier_id, limit),
+                "WHERE event.guild = ? AND event.annotator = ? AND (? IS NULL OR event.classifier_id = ?) "
+                "ORDER BY event.id DESC LIMIT ? OFFSET ?",
+                (guild, annotator, classifier_id, classifier_id, limit, skipped),
             )
         )
-        return [(events.event_from(each), each["text"], each["label"]) for each in found]
+        return [
+            Write(
+                events.event_from(each),
+                each["classifier"],
+                each["text"],
+                each["label"],
+                bool(each["stands"]),
+                bool(each["by_lead"]),
+                bool(each["newest"]),
+            )
+            for each in found
+        ]
+
+    async def count_writes(self, guild: str, annotator: str, classifier_id: int | None = None) -> int:
+        """How long `history` is in all."""
+        count: int = await self._db.read(
+            lambda connection: value(
+                connection,
+                "SELECT count(*) FROM label_events WHERE guild = ? AND annotator = ? "
+                "AND (? IS NULL OR classifier_id = ?)",
+                (guild, annotator, classifier_id, classifier_id),
+            )
+        )
+        return count
+
+    async def shared_opinions(self, guild: str, classifier_id: int) -> list[Opinion]:
+        """What everybody says about the texts that two or more people have labelled, by example, oldest first."""
+        at = (guild, classifier_id)
+        found = await self._db.read(
+            lambda connection: rows(
+                connection,
+                # Who labels alone is left out first, by an index alone: as a rule that is nearly everything.
+                "SELECT opinion.*, example.text AS text, EXISTS (SELECT 1 FROM standing_events AS ruling "
+                "WHERE ruling.guild = opinion.guild AND ruling.classifier_id = opinion.classifier_id "
+                "AND ruling.example_id = opinion.example_id AND ruling.kind = 'ruling') AS ruled "
+                "FROM (SELECT example_id FROM label_events WHERE guild = ? AND classifier_id = ? "
+                "GROUP BY example_id HAVING count(DISTINCT annotator) > 1) AS shared "
+                "CROSS JOIN examples AS example ON example.id = shared.example_id AND example.removed_at IS NULL "
+                "CROSS JOIN opinions AS opinion ON opinion.guild = ? AND opinion.classifier_id = ? "
+                "AND opinion.example_id = example.id ORDER BY opinion.example_id, opinion.id",
+                (*at, *at),
+            )
+        )
+        return [
+            Opinion(
+                each["example_id"],
+                each["text"],
+                each["annotator"],
+                each["label_id"],
+                EventKind(each["kind"]),
+                each["created_at"],
+                bool(each["ruled"]),
+            )
+            for each in found
+        ]
 
     async def vectors(self, guild: str, encoder: str, hashes: Sequence[str]) -> dict[str, bytes]:
         """Cached vectors by text hash (`records.text_hash`); what is not cached is left out.

@@ -96,6 +96,11 @@ def _imports_and_removals(db: sqlite_utils.Database) -> None:
     db.executescript(_IMPORTS_REMOVALS)
 
 
+@MIGRATIONS(name="0007_curating")
+def _curating(db: sqlite_utils.Database) -> None:
+    db.executescript(_CURATING)
+
+
 _CLASSIFIERS = """
 CREATE TABLE classifiers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -583,4 +588,111 @@ CREATE TABLE removals (
 
 CREATE INDEX removals_by_age ON removals (guild, classifier_id, id);
 CREATE INDEX removals_of_an_example ON removals (guild, classifier_id, example_id, id);
+"""
+
+_CURATING = """
+-- What a lead was shown and has yet to confirm; `outcome` is the id of what became of it.
+CREATE TABLE drafts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    guild TEXT NOT NULL,
+    classifier_id INTEGER NOT NULL,
+    wanted TEXT NOT NULL CHECK (json_valid(wanted)),
+    by TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    outcome INTEGER,
+    FOREIGN KEY (guild, classifier_id) REFERENCES classifiers (guild, id)
+) STRICT;
+
+-- `before` and `after`: {label id: {column: value}} of the labels and columns that changed.
+CREATE TABLE label_changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    guild TEXT NOT NULL,
+    classifier_id INTEGER NOT NULL,
+    label_id INTEGER NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('rename', 'merge', 'archive', 'restore', 'describe', 'undo')),
+    before TEXT NOT NULL CHECK (json_valid(before)),
+    after TEXT NOT NULL CHECK (json_valid(after)),
+    undoes INTEGER CHECK ((undoes IS NOT NULL) = (kind = 'undo')),
+    by TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    UNIQUE (guild, id),
+    UNIQUE (guild, undoes),
+    FOREIGN KEY (guild, classifier_id, label_id) REFERENCES labels (guild, classifier_id, id),
+    FOREIGN KEY (guild, undoes) REFERENCES label_changes (guild, id)
+) STRICT;
+
+CREATE INDEX label_changes_of_a_classifier ON label_changes (guild, classifier_id, id);
+
+CREATE TRIGGER label_changes_are_not_changed BEFORE UPDATE ON label_changes
+BEGIN SELECT RAISE(ABORT, 'the history of labels is append-only'); END;
+
+CREATE TRIGGER label_changes_are_not_deleted BEFORE DELETE ON label_changes
+BEGIN SELECT RAISE(ABORT, 'the history of labels is append-only'); END;
+
+-- Labels of one person that a lead took back, as a whole.
+CREATE TABLE reverts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    guild TEXT NOT NULL,
+    classifier_id INTEGER NOT NULL,
+    annotator TEXT NOT NULL,
+    since REAL NOT NULL,
+    by TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    undone_by TEXT,
+    undone_at REAL,
+    UNIQUE (guild, id),
+    FOREIGN KEY (guild, classifier_id) REFERENCES classifiers (guild, id)
+) STRICT;
+
+-- The retractions that it wrote, in the name of whoever had given the labels.
+CREATE TABLE revert_events (
+    guild TEXT NOT NULL,
+    revert_id INTEGER NOT NULL,
+    event_id INTEGER NOT NULL,
+    PRIMARY KEY (guild, event_id),
+    FOREIGN KEY (guild, revert_id) REFERENCES reverts (guild, id),
+    FOREIGN KEY (guild, event_id) REFERENCES label_events (guild, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX revert_events_of_a_revert ON revert_events (guild, revert_id);
+
+-- What people did themselves: without what a lead took back in their name.
+CREATE VIEW own_events AS
+SELECT * FROM label_events AS event
+WHERE NOT EXISTS (SELECT 1 FROM revert_events AS lead WHERE lead.guild = event.guild AND lead.event_id = event.id);
+
+-- The codebook: why texts like the example have the label.
+CREATE TABLE rules (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    guild TEXT NOT NULL,
+    classifier_id INTEGER NOT NULL,
+    label_id INTEGER NOT NULL,
+    text TEXT NOT NULL CHECK (length(text) BETWEEN 1 AND 300),
+    example_id INTEGER,
+    by TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    removed_at REAL,
+    FOREIGN KEY (guild, classifier_id, label_id) REFERENCES labels (guild, classifier_id, id),
+    FOREIGN KEY (guild, classifier_id, example_id) REFERENCES examples (guild, classifier_id, id)
+) STRICT;
+
+CREATE INDEX rules_of_a_classifier ON rules (guild, classifier_id, label_id);
+
+-- Texts typed with a label that does not exist. Those with the same `key` are one proposal.
+CREATE TABLE proposals (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    guild TEXT NOT NULL,
+    classifier_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    key TEXT NOT NULL,
+    text TEXT NOT NULL CHECK (length(text) BETWEEN 1 AND 4000),
+    hash TEXT NOT NULL,
+    source TEXT NOT NULL,
+    by TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    state TEXT NOT NULL DEFAULT 'typed' CHECK (state IN ('typed', 'proposed', 'created', 'declined')),
+    decided_by TEXT,
+    UNIQUE (guild, classifier_id, key, by, hash),
+    FOREIGN KEY (guild, classifier_id) REFERENCES classifiers (guild, id)
+) STRICT;
 """

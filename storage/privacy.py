@@ -48,10 +48,29 @@ _EVERYTHING = {
         "WHERE guild = :guild AND created_by = :person UNION ALL "
         "SELECT 'training asked for', id, created_at FROM jobs WHERE guild = :guild AND requested_by = :person "
         "UNION ALL SELECT 'version made live', 'v' || number, created_at FROM promotions "
-        "WHERE guild = :guild AND by = :person"
+        "WHERE guild = :guild AND by = :person UNION ALL "
+        "SELECT 'label changed: ' || kind, labels.name, created_at FROM label_changes "
+        "JOIN labels ON labels.id = label_id WHERE label_changes.guild = :guild AND by = :person UNION ALL "
+        "SELECT 'labels of somebody taken back', id, created_at FROM reverts "
+        "WHERE guild = :guild AND by = :person UNION ALL "
+        "SELECT 'rule written', text, created_at FROM rules WHERE guild = :guild AND by = :person UNION ALL "
+        "SELECT 'label proposed: ' || name, text, created_at FROM proposals WHERE guild = :guild AND by = :person"
     ),
 }
 """By kind, what names a person. What comes to hold a person's words or id belongs here and into `forget`."""
+
+
+_DELETED = (
+    ("annotators", "id"),
+    ("imports", "by"),
+    ("proposals", "by"),
+    ("questions", "annotator"),
+    ("rounds", "annotator"),
+)
+"""(table, column): rows that go with the person, beside those that take more than this."""
+
+_EMPTIED = (("examples", "submitted_by"), ("removals", "by"), ("rules", "by"))
+"""(table, column): rows that stay, and no longer say whose they are."""
 
 
 class Privacy:
@@ -222,19 +241,16 @@ def _forget(connection: sqlite3.Connection, guild: str, person: str, held: Mappi
     texts = frozenset(each["id"] for each in deleted)
     _forget_questions(connection, at)
     connection.execute(_UNLINK_FEEDBACK, at)
+    _forget_reverts(connection, at)
     _without_triggers(connection, "label_events", lambda: connection.execute(_DELETE_EVENTS, at))
     _delete_texts(connection, guild, texts)
-    connection.execute(
-        "UPDATE examples SET submitted_by = :nobody WHERE guild = :guild AND submitted_by = :person",
-        at | {"nobody": FORGOTTEN},
-    )
-    connection.execute("DELETE FROM annotators WHERE guild = :guild AND id = :person", at)
-    connection.execute("DELETE FROM imports WHERE guild = :guild AND by = :person", at)
-    connection.execute(
-        "UPDATE removals SET by = :nobody WHERE guild = :guild AND by = :person", at | {"nobody": FORGOTTEN}
-    )
-    connection.execute("DELETE FROM questions WHERE guild = :guild AND annotator = :person", at)
-    connection.execute("DELETE FROM rounds WHERE guild = :guild AND annotator = :person", at)
+    for table, column in _DELETED:
+        connection.execute(f"DELETE FROM {table} WHERE guild = :guild AND {column} = :person", at)  # noqa: S608
+    for table, column in _EMPTIED:
+        connection.execute(
+            f"UPDATE {table} SET {column} = :nobody WHERE guild = :guild AND {column} = :person",  # noqa: S608
+            at | {"nobody": FORGOTTEN},
+        )
     hashes = frozenset(each["hash"] for each in deleted)
     _drop_vectors(connection, guild, hashes)
     learned = texts | {each["example_id"] for each in voted}
@@ -267,6 +283,20 @@ def _forget_questions(connection: sqlite3.Connection, at: Mapping[str, str]) -> 
     )
 
 
+def _forget_reverts(connection: sqlite3.Connection, at: Mapping[str, str]) -> None:
+    """That a lead took their labels back, and whoever has yet to confirm it."""
+    connection.execute(
+        "DELETE FROM revert_events WHERE guild = :guild AND revert_id IN "
+        "(SELECT id FROM reverts WHERE guild = :guild AND annotator = :person)",
+        at,
+    )
+    connection.execute("DELETE FROM reverts WHERE guild = :guild AND annotator = :person", at)
+    connection.execute(
+        "DELETE FROM drafts WHERE guild = :guild AND (by = :person OR json_extract(wanted, '$.annotator') = :person)",
+        at,
+    )
+
+
 def _delete_texts(connection: sqlite3.Connection, guild: str, texts: frozenset[int]) -> None:
     going = (guild, json.dumps(sorted(texts)))  # one parameter: SQLite takes 32,766 at most
     connection.execute(
@@ -274,6 +304,9 @@ def _delete_texts(connection: sqlite3.Connection, guild: str, texts: frozenset[i
         "UPDATE predictions SET taught = NULL WHERE guild = ? AND taught IS NOT NULL "
         "AND json_extract(taught, '$.example_id') IN (SELECT value FROM json_each(?))",
         going,
+    )
+    connection.execute(
+        "UPDATE rules SET example_id = NULL WHERE guild = ? AND example_id IN (SELECT value FROM json_each(?))", going
     )
     connection.execute("DELETE FROM examples WHERE guild = ? AND id IN (SELECT value FROM json_each(?))", going)
 

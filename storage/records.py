@@ -198,6 +198,8 @@ class Label:
     position: int = 0
     """Order of creation within the classifier, from 0."""
     archived: bool = False
+    merged_into: int | None = None
+    """Id of the label that speaks for this one, which is then archived."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class SnapshotLabel:
     id: int
     name: str
     description: str
+    merged: tuple[int, ...] = ()
+    """Ids of labels that were merged into this one: older models and their evidence know it by those, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +110,18 @@ def _encode(content: SnapshotContent) -> bytes:
         "format": FORMAT,
         "guild": content.guild,
         "classifier": content.classifier,
-        "labels": [asdict(label) for label in content.labels],
+        "labels": [_label_fields(label) for label in content.labels],
         "rows": len(content.rows),
         "last_event_id": content.last_event_id,
     }
     rows = (asdict(row) for row in sorted(content.rows, key=lambda row: row.id))
     return b"".join(_line(line) for line in (header, *rows))
+
+
+def _label_fields(label: SnapshotLabel) -> dict[str, Any]:
+    """`merged` only where there is something: other snapshots keep the ids that they have always had."""
+    fields = {"id": label.id, "name": label.name, "description": label.description}
+    return fields | {"merged": list(label.merged)} if label.merged else fields
 
 
 def _line(value: dict[str, Any]) -> bytes:
@@ -130,10 +139,14 @@ def _decode(data: bytes) -> SnapshotContent:
     return SnapshotContent(
         guild=header["guild"],
         classifier=header["classifier"],
-        labels=tuple(SnapshotLabel(**label) for label in header["labels"]),
+        labels=tuple(_label(**label) for label in header["labels"]),
         rows=tuple(_row(**row) for row in rows),
         last_event_id=int(header["last_event_id"]),
     )
+
+
+def _label(id: int, name: str, description: str, merged: Sequence[int] = ()) -> SnapshotLabel:
+    return SnapshotLabel(id, name, description, tuple(int(other) for other in merged))
 
 
 def _row(id: int, text: str, label: str, split: str, source: str) -> SnapshotRow:

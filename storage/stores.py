@@ -7,15 +7,20 @@ from typing import Self
 
 from storage.classifiers import Classifiers
 from storage.database import Database
+from storage.drafts import Drafts
 from storage.examples import Examples
 from storage.guilds import Guilds
 from storage.imports import Imports
 from storage.jobs import Jobs
+from storage.label_changes import LabelChanges
 from storage.listing import Listing
 from storage.predictions import Predictions
 from storage.privacy import Privacy
+from storage.proposals import Proposals
 from storage.registry import Registry
+from storage.reverts import Reverts
 from storage.rounds import Rounds
+from storage.rules import Rules
 from storage.schedules import Schedules
 
 
@@ -34,6 +39,11 @@ class Stores:
     privacy: Privacy
     listing: Listing
     imports: Imports
+    drafts: Drafts
+    label_changes: LabelChanges
+    reverts: Reverts
+    rules: Rules
+    proposals: Proposals
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -50,4 +60,9 @@ class Stores:
             Privacy(database),
             Listing(database),
             Imports(database),
+            Drafts(database),
+            LabelChanges(database),
+            Reverts(database),
+            Rules(database),
+            Proposals(database),
         )

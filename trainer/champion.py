@@ -8,6 +8,7 @@ out. It knows nothing of the candidate.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.artifacts import read_manifest
 from storage.errors import ArtifactError
 from trainer.dataset import Dataset, Rows
 from trainer.measured import Measured, named
 from trainer.model.encoder import Encoder
-from trainer.model.head import Fit, Head, fit_head
+from trainer.model.head import Fit, Head, called_now, fit_head
 
 Floats = NDArray[np.float32]
 EVIDENCE_FILE = "evidence.json"
@@ -65,11 +67,14 @@ def trained_champion(directory: Path, data: Dataset, threads: int, seed: int) ->
     """
     evidence = read_evidence(directory)
     encoded = encode_dataset(Encoder.load(directory), data, threads)
-    head = Head.load(directory)
+    known = _known_labels(directory)
+    head, called = _as_called_now(Head.load(directory), known, data)
     newer = np.array([number not in evidence.trained_on for number in data.train.ids], bool)
-    answers = {number: label for number, label in evidence.out_of_fold.items() if number in evidence.trained_on}
-    if newer.any() or head.labels != data.labels:
-        fit: Fit = fit_head(data.labels, encoded.names, encoded.train, data.train.targets, prior=head, seed=seed)
+    told = {number: called.get(label) for number, label in evidence.out_of_fold.items()}
+    answers = {number: label for number, label in told.items() if label and number in evidence.trained_on}
+    if newer.any() or head.labels != data.labels or (known and {*known} != {*data.label_ids}):
+        prior = head if head.labels else None
+        fit: Fit = fit_head(data.labels, encoded.names, encoded.train, data.train.targets, prior=prior, seed=seed)
         head = fit.head
         ids = [number for number, new in zip(data.train.ids, newer, strict=True) if new]
         answers |= named(ids, fit.out_of_fold[newer], data.labels)
@@ -106,6 +111,26 @@ def read_evidence(directory: Path) -> Evidence:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"The evidence of the model in {directory} cannot be read: {error!r}.") from None
+
+
+def _known_labels(directory: Path) -> dict[int, str]:
+    """What the champion calls its labels, by id, in the order of its head; {} where its artifact does not say."""
+    try:
+        return {label["id"]: label["name"] for label in read_manifest(directory).labels}
+    except (ArtifactError, KeyError):
+        return {}
+
+
+def _as_called_now(head: Head, known: Mapping[int, str], data: Dataset) -> tuple[Head, dict[str, str | None]]:
+    """Labels may have been renamed or merged since: (the head with today's names, today's name of each old one).
+
+    None: a label that is in use no more. An answer with it is no answer today, so it is no evidence either.
+    """
+    if tuple(known.values()) != head.labels:
+        return head, {label: label for label in head.labels}
+    names = data.names
+    called = {old: names.get(data.merged.get(label, label)) for label, old in known.items()}
+    return called_now(head, tuple(known), names, data.merged), called
 
 
 def can_be_evidence(champion: Champion, rows: Rows) -> NDArray[np.int64]:

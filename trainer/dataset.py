@@ -5,8 +5,8 @@ It knows texts, labels and splits; it does not know encoders or tensors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,14 @@ class Dataset:
     """What the encoder reads for each label."""
     train: Rows
     golden: Rows
+    label_ids: tuple[int, ...] = ()
+    merged: Mapping[int, int] = field(default_factory=dict)
+    """Id of a label → id of the one that it was merged into."""
+
+    @property
+    def names(self) -> dict[int, str]:
+        """By id."""
+        return dict(zip(self.label_ids, self.labels, strict=True))
 
 
 def read_dataset(snapshot: SnapshotContent) -> Dataset:
@@ -69,7 +77,9 @@ def read_dataset(snapshot: SnapshotContent) -> Dataset:
     golden = _rows([row for row in snapshot.rows if row.split is Split.GOLDEN], index)
     _check(snapshot.classifier, train)
     texts = tuple(label_text(label.name, label.description) for label in snapshot.labels)
-    return Dataset(labels, texts, train, golden)
+    ids = tuple(label.id for label in snapshot.labels)
+    merged = {other: label.id for label in snapshot.labels for other in label.merged}
+    return Dataset(labels, texts, train, golden, ids, merged)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def _train(folder: RunFolder, spec: JobSpec, device: str, learn: Learn | None) -
     folder.staging.mkdir(exist_ok=True)
     start = folder.inputs / spec.start if spec.start else None
     began_at = learn(snapshot, base, champion, spec, folder.staging, report, device, start=start)
-    labels = [asdict(label) for label in snapshot.labels]
+    labels = [{"id": one.id, "name": one.name, "description": one.description} for one in snapshot.labels]
     lineage = _lineage(snapshot, spec, base_digest) | _carried(spec, folder.inputs, began_at)
     return Result(RunState.SUCCEEDED, seal(folder.staging, folder.outputs, "version", labels, lineage, time.time()))
 

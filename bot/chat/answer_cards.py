@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bot.chat.cards import MAX_CHOICES, Button, Card, Choice, Form, Input, Menu, Style, Tone
-from bot.chat.text import code, counted, escaped, listed, percent, quoted
+from bot.chat.text import code, counted, cut, escaped, listed, percent, quoted
 from storage.records import MAX_LABEL, MAX_TEXT, Prediction
 
 if TYPE_CHECKING:
@@ -78,9 +78,10 @@ def version_words(version: str) -> str:
 
 def saved_words(receipt: LabelReceipt) -> str:
     """ "Saved as `bug` (#481). I had said `question` 62 % (v1+3). 7 more until the next training." """
-    words = [f"Saved as {code(receipt.label)} (#{receipt.example_id})."]
+    note = [receipt.note] if receipt.note else []
+    words = [*note, f"Saved as {code(receipt.label)} (#{receipt.example_id})."]
     if receipt.previous == receipt.label:
-        words = [f"Confirmed as {code(receipt.label)} (#{receipt.example_id})."]
+        words = [*note, f"Confirmed as {code(receipt.label)} (#{receipt.example_id})."]
     elif receipt.previous is not None:
         words.append(f"It was {code(receipt.previous)} before.")
     if receipt.guess is not None:
@@ -114,8 +115,33 @@ def receipt_rows(classifier: str, event_id: int) -> tuple[tuple[Button, ...], ..
 
 
 def undo_card(receipt: UndoReceipt) -> Card:
+    """A label taken back, with Redo; or, where an undo was taken back, the label given again, with Undo."""
+    text = quoted(receipt.text, 200)
+    if receipt.again:
+        now = (
+            ""
+            if receipt.now == receipt.label
+            else "; the text has no label all the same"
+            if receipt.now is None
+            else f"; the text counts as {code(receipt.now)} all the same"
+        )
+        row = (Button("Undo", f"undo:{receipt.event_id}"),)
+        return Card(f"Gave {code(receipt.label)} again{now}.\n{text}", rows=(row,))
     now = f"it is {code(receipt.now)} again" if receipt.now else "it has no label now"
-    return Card(f"Took {code(receipt.label)} back; {now}.\n{quoted(receipt.text, 200)}")
+    way_on = "-# `/undo` again brings it back; `/history` takes back older ones."
+    rows = ((Button("Redo", f"redo:{receipt.event_id}"),),) if receipt.event_id else ()
+    return Card(f"Took {code(receipt.label)} back; {now}.\n{text}\n{way_on}", rows=rows)
+
+
+def unknown_label_card(problem: str, name: str, text: str, proposal_id: int, *, lead: bool) -> Card:
+    """The label that was typed does not exist: a lead creates it, anybody else proposes it. The text is kept."""
+    shown = cut(name, 40)
+    button = (
+        Button(f"Create {shown} and save", f"create:{proposal_id}", Style.GREEN)
+        if lead
+        else Button(f"Propose {shown}", f"propose:{proposal_id}", Style.BLUE)
+    )
+    return Card(f"{problem}\nYour text, so that it is not lost:\n{quoted(text, 1200)}", rows=((button,),))
 
 
 def picker_card(key: str, labels: Sequence[str], page: int, text: str = "") -> Card:

@@ -69,6 +69,18 @@ async def labels(interaction: Interaction, current: str) -> Choices:
 
 
 @_calm
+async def archived_labels(interaction: Interaction, current: str) -> Choices:
+    """Archived and merged labels that contain what is typed."""
+    services = interaction.client.services
+    classifier = await services.classifiers.resolve(
+        str(interaction.guild_id), getattr(interaction.namespace, "classifier", None), home_channel(interaction)
+    )
+    wanted = current.casefold().strip()
+    found = [label.name for label in await services.curation.archived(classifier)]
+    return [app_commands.Choice(name=name, value=name) for name in found if wanted in name.casefold()]
+
+
+@_calm
 async def classifiers(interaction: Interaction, current: str) -> Choices:
     """Classifiers of this server whose name contains what is typed."""
     found = await interaction.client.services.classifiers.list(str(interaction.guild_id))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from bot.chat.answer_cards import version_words
 from bot.chat.cards import Button, Card, Tone
-from bot.chat.text import block, code, counted, cut, duration, escaped, listed, meter
+from bot.chat.text import block, code, counted, cut, duration, escaped, listed, meter, percent
 from bot.chat.training_cards import schedule_words
+from bot.services.agreement import LEAST_TEXTS
 from storage.errors import InvalidInput
 from storage.records import (
     FALLBACK,
@@ -27,7 +28,7 @@ from storage.report_figures import sureness_words
 from trainer.protocol import from_json
 
 if TYPE_CHECKING:
-    from bot.services.classifiers import Stats
+    from bot.services.classifiers import Stats, ToldAgreement
 
 MOST_LABELS = 40
 MOST_VERSIONS = 10
@@ -162,9 +163,27 @@ def stats_card(stats: Stats, schedule: Schedule | None, sureness: Sureness | Non
         fields.append(("When it answers", sureness_words(sureness)))
     if people:
         fields.append(("Taught by", listed(people, MOST_PEOPLE)))
+    if stats.agreement is not None:
+        fields.append(("Agreement", agreement_words(stats.agreement)))
     ordered = sorted(stats.labels, key=lambda count: -count.total)
     body = _label_table(ordered) if ordered else "No labels yet. A lead adds them with /labels create."
     return Card(title=stats.classifier.name, body=body, fields=tuple(fields), footer=_totals(ordered))
+
+
+def agreement_words(told: ToldAgreement) -> str:
+    """Krippendorff's alpha, where people agree least, and how often each says what the others say."""
+    if told.texts < LEAST_TEXTS:
+        so_far = {0: "there is none", 1: "there is 1"}.get(told.texts, f"there are {told.texts}")
+        return f"Not known yet: it takes {LEAST_TEXTS} texts that two people have labelled, and {so_far}."
+    if told.alpha is None:
+        return f"The {told.texts:,} texts that two people have labelled all have the same label."
+    labels = [f"{code(name)} {alpha:.2f}" for name, alpha in told.labels]
+    people = [f"{_person(name)} {percent(share)} of {counted(texts, 'text')}" for name, share, texts in told.people]
+    return (
+        f"Krippendorff's alpha {told.alpha:.2f} on {told.texts:,} texts with two labels or more (1: always the same, "
+        f"0: as by chance)\nBy label, least first: {listed(labels, MOST_PEOPLE)}\n"
+        f"Same as the others: {listed(people, MOST_PEOPLE)}"
+    )
 
 
 def status_card(status: Mapping[str, Any]) -> Card:

@@ -42,6 +42,8 @@ class Origin:
     version: ModelVersion | None
     """None: version 0, the base encoder, whose head comes from label names and labels alone."""
     head: Head | None
+    label_ids: tuple[int, ...] = ()
+    """Of the head's labels, in its order, so that a renamed one keeps its row; empty: they are known by name alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class Served:
     """Every label event up to this id took part (later ones may have)."""
     origin: Origin | None = None
     """None: this head is never refitted."""
+    label_ids: tuple[int, ...] = ()
+    """As in `Origin`."""
+    newest_change: int = 0
+    """Every change of a label (renamed, merged, described, …) up to this id took part (later ones may have)."""
 
     @property
     def version(self) -> str:

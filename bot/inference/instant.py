@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -32,7 +32,7 @@ from storage.errors import Busy
 from storage.examples import ChangedText, Examples
 from storage.records import Classifier, Label, LabelledText, ModelVersion, Split
 from trainer.model.encoder import Encoder
-from trainer.model.head import Head, fit_head, label_text
+from trainer.model.head import Head, called_now, fit_head, label_text
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,12 @@ class InstantMemory:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def refit(
-        self, classifier: Classifier, version: ModelVersion | None, encoder: Encoder, version_head: Head | None
+        self,
+        classifier: Classifier,
+        version: ModelVersion | None,
+        encoder: Encoder,
+        version_head: Head | None,
+        label_ids: tuple[int, ...] = (),
     ) -> Served:
         """What should serve for this version now; changes nothing that serves.
 
@@ -104,11 +109,29 @@ class InstantMemory:
         Without newer labels it is the version with its own head, revision 0. Otherwise the head is fitted on the label
         names and the train rows (never a golden one), starting from `version_head` if there is one. `version` None is
         version 0, the base encoder. A classifier without labels gets an empty head, with which `Engine.answer` says so.
+        `label_ids` belong to the labels of `version_head`: it answers with the names that they have now.
 
         Raises:
             StorageError, Busy, ArtifactError: nothing was fitted; what serves goes on serving.
         """
-        return await self._refit(Origin(classifier, version, version_head), encoder)
+        return await self._refit(Origin(classifier, version, version_head, label_ids), encoder)
+
+    async def as_trained(
+        self, classifier: Classifier, version: ModelVersion, encoder: Encoder, head: Head, label_ids: tuple[int, ...]
+    ) -> Served:
+        """A version with its own head under the labels' names of today, revision 0; `go_live` sees to what is newer."""
+        names = await self._names(classifier)
+        called = names.call(head, label_ids)
+        return Served(
+            classifier.id,
+            version.number,
+            0,
+            encoder,
+            called,
+            version.last_event_id,
+            Origin(classifier, version, head, label_ids),
+            _ids(called, names.labels) if label_ids else (),
+        )
 
     async def go_live(self, prepared: Served) -> None:
         """Swap: from now on this answers for its classifier, with the labels that are newer than its fit.
@@ -199,13 +222,16 @@ class InstantMemory:
         guild, classifier_id = origin.classifier.guild, fitted.classifier_id
         # The event before the rest: a label that comes between takes part but is not promised.
         newest = await self._examples.newest_event(guild, classifier_id)
-        labels = await self._classifiers.labels(guild, classifier_id)
-        if newest <= fitted.newest_event and {label.name for label in labels} == set(fitted.head.labels):
+        names = await self._names(origin.classifier)
+        labels, unchanged = names.labels, names.newest_change <= fitted.newest_change
+        if unchanged and newest <= fitted.newest_event and {one.name for one in labels} == set(fitted.head.labels):
             return fitted
+        before = names.call(fitted.head, fitted.label_ids)
         changes = await self._examples.newest_changes(guild, classifier_id, fitted.newest_event, MOST_NEWER + 1)
         rows = [change for change in changes[:MOST_NEWER] if change.split is Split.TRAIN and change.label]
-        head = await self._corrected_head(fitted, guild, labels, rows)
-        possible = bool(fitted.head.labels or not labels)
+        head = await self._corrected_head(before, fitted.encoder, guild, labels, rows)
+        # A label that was merged or brought back has texts that are no newer: only the refit can take them in.
+        possible = unchanged and bool(before.labels or not labels)
         complete = possible and len(changes) <= MOST_NEWER and not any(map(_left_behind, changes))
         corrected = _Corrected(
             classifier_id=classifier_id,
@@ -215,6 +241,8 @@ class InstantMemory:
             head=head,
             newest_event=newest if complete else fitted.newest_event,
             origin=origin,
+            label_ids=_ids(head, labels),
+            newest_change=fitted.newest_change,
             fitted=fitted,
             complete=complete,
         )
@@ -223,20 +251,20 @@ class InstantMemory:
         return corrected
 
     async def _corrected_head(
-        self, fitted: Served, guild: str, labels: Sequence[Label], rows: Sequence[ChangedText]
+        self, fitted: Head, encoder: Encoder, guild: str, labels: Sequence[Label], rows: Sequence[ChangedText]
     ) -> Head:
         """The fitted head itself where it has no labels: the first ones wait for the refit."""
         if not labels:
-            return _empty_head(fitted.encoder.dimensions)
-        if not fitted.head.labels:
-            return fitted.head
+            return _empty_head(encoder.dimensions)
+        if not fitted.labels:
+            return fitted
         names = [label.name for label in labels]
         position: dict[str | None, int] = {name: index for index, name in enumerate(names)}
         rows = [row for row in rows if row.label in position]  # the list of labels was read before
-        new = [label_text(label.name, label.description) for label in labels if label.name not in fitted.head.labels]
-        vectors = await self._vectors.of(guild, fitted.encoder, [*new, *(row.text for row in rows)])
+        new = [label_text(label.name, label.description) for label in labels if label.name not in fitted.labels]
+        vectors = await self._vectors.of(guild, encoder, [*new, *(row.text for row in rows)])
         targets = [position[row.label] for row in rows]
-        return correct(fitted.head, names, vectors[len(new) :], targets, vectors[: len(new)])
+        return correct(fitted, names, vectors[len(new) :], targets, vectors[: len(new)])
 
     def _ask(self, classifier_id: int) -> asyncio.Future[None]:
         """The next refit of this classifier that has not begun."""
@@ -304,6 +332,8 @@ class InstantMemory:
             head=head if origin.version else halved(head),  # thousands of classifiers may sit on one base
             newest_event=state.newest_event,
             origin=origin,
+            label_ids=_ids(head, state.names.labels),
+            newest_change=state.names.newest_change,
         )
         facts = {"classifier": served.classifier_id, "version": served.version, "rows": len(state.rows)}
         log.info("instant.refitted", extra=facts | {"seconds": round(time.perf_counter() - began, 3)})
@@ -318,39 +348,67 @@ class InstantMemory:
         trained_to = origin.version.last_event_id if origin.version else 0
         newest = await self._examples.newest_event(guild, classifier_id)
         changed = await self._examples.changed_since(guild, classifier_id, trained_to, newest)
-        labels = await self._classifiers.labels(guild, classifier_id)
+        named = await self._names(origin.classifier)
+        prior = None
         if origin.head is not None:
-            changed = max(changed, _relabelled(origin.head, labels))
+            prior = named.call(origin.head, origin.label_ids)
+            changed = max(changed, _relabelled(origin, named.labels))
             if not changed:
-                return _State(labels, [], newest, 0)
+                return _State(named, [], newest, 0, prior)
         rows = await self._examples.current(guild, classifier_id)
-        known = {label.name for label in labels}
+        known = {label.name for label in named.labels}
         usable = [row for row in rows if row.split is Split.TRAIN and row.label in known]
-        return _State(labels, usable[-MOST_ROWS:], newest, changed)
+        return _State(named, usable[-MOST_ROWS:], newest, changed, prior)
+
+    async def _names(self, classifier: Classifier) -> _Names:
+        # The change before the labels: one that comes between takes part but is not promised.
+        newest = await self._classifiers.newest_change(classifier.guild, classifier.id)
+        every = await self._classifiers.every_label(classifier.guild, classifier.id)
+        merged = {label.id: label.merged_into for label in every if label.merged_into is not None}
+        return _Names([label for label in every if not label.archived], merged, newest)
 
     async def _head(self, origin: Origin, encoder: Encoder, state: _State) -> Head:
-        if origin.head is not None and state.revision == 0:
-            return origin.head
-        if not state.labels:
+        if state.prior is not None and state.revision == 0:
+            return state.prior
+        labels = state.names.labels
+        if not labels:
             return _empty_head(encoder.dimensions)
-        names = [label_text(label.name, label.description) for label in state.labels]
+        names = [label_text(label.name, label.description) for label in labels]
         texts = [row.text for row in state.rows]
         guild = origin.classifier.guild
         await self._vectors.prepare(guild, encoder, [*names, *texts])
         async with self._turn:
             name_vectors = await self._vectors.of(guild, encoder, names)
             row_vectors = await self._vectors.of(guild, encoder, texts)
-            return await in_background(partial(_fit, origin.head, state, name_vectors, row_vectors), NICENESS)
+            return await in_background(partial(_fit, state, name_vectors, row_vectors), NICENESS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The labels of a classifier as they are called now."""
+
+    labels: Sequence[Label]
+    """Those in use."""
+    merged: Mapping[int, int]
+    """Id → id of the label that it was merged into."""
+    newest_change: int
+    """Every change up to this one is in it."""
+
+    def call(self, head: Head, ids: tuple[int, ...]) -> Head:
+        """The head under these names; as it is where its ids are not known."""
+        return called_now(head, ids, {label.id: label.name for label in self.labels}, self.merged) if ids else head
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
     """What a head is fitted on."""
 
-    labels: Sequence[Label]
+    names: _Names
     rows: Sequence[LabelledText]
     newest_event: int
     revision: int
+    prior: Head | None
+    """The version's head, under the names of today; None: there is no version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,20 +430,29 @@ def _revision(origin: Origin, fitted: int, labels: Sequence[Label], changes: Seq
     trained_to = origin.version.last_event_id if origin.version else 0
     gained = sum(change.label is not None and change.before <= trained_to for change in changes)
     lost = sum(change.label is None and change.before > trained_to for change in changes)
-    return max(fitted + gained - lost, _relabelled(origin.head, labels) if origin.head else 0)
+    return max(fitted + gained - lost, _relabelled(origin, labels))
 
 
-def _relabelled(head: Head, labels: Sequence[Label]) -> int:
-    """How many labels were added or removed since."""
-    return len({label.name for label in labels}.symmetric_difference(head.labels))
+def _relabelled(origin: Origin, labels: Sequence[Label]) -> int:
+    """How many labels a version has got or lost since it was trained; one with another name is the same label."""
+    if origin.head is None:
+        return 0
+    if origin.label_ids:
+        return len({label.id for label in labels}.symmetric_difference(origin.label_ids))
+    return len({label.name for label in labels}.symmetric_difference(origin.head.labels))
 
 
-def _fit(
-    prior: Head | None, state: _State, name_vectors: NDArray[np.float32], row_vectors: NDArray[np.float32]
-) -> Head:
-    names = [label.name for label in state.labels]
+def _ids(head: Head, labels: Sequence[Label]) -> tuple[int, ...]:
+    """Of the head's labels, all of which are among these."""
+    ids = {label.name: label.id for label in labels}
+    return tuple(ids[name] for name in head.labels)
+
+
+def _fit(state: _State, name_vectors: NDArray[np.float32], row_vectors: NDArray[np.float32]) -> Head:
+    names = [label.name for label in state.names.labels]
     position = {name: index for index, name in enumerate(names)}
     targets = [position[row.label] for row in state.rows]
+    prior = state.prior if state.prior is not None and state.prior.labels else None
     return fit_head(names, name_vectors, row_vectors, targets, prior=prior).head
 
 

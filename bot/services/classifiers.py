@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins  # inside the class, `list` is the method
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from bot.services.agreement import agreement
 from bot.services.people import Actor, Role
 from storage.classifiers import check_label_name
 from storage.errors import Conflict, InvalidInput, NotFound
@@ -51,6 +53,19 @@ class Stats:
     annotators: list[tuple[str, int]]
     """(name, labels given), most first."""
     latest_job: TrainingJob | None
+    agreement: ToldAgreement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToldAgreement:
+    """How far those who label agree (see `bot.services.agreement`), by names."""
+
+    texts: int
+    alpha: float | None
+    labels: tuple[tuple[str, float], ...]
+    """Least first."""
+    people: tuple[tuple[str, float, int], ...]
+    """(name, share, texts), least first."""
 
 
 class ClassifierService:
@@ -226,6 +241,19 @@ class ClassifierService:
             wrong=wrong,
             annotators=await self._annotators(guild, number),
             latest_job=await self._jobs.latest(guild, number),
+            agreement=await self._agreement(guild, number),
+        )
+
+    async def _agreement(self, guild: str, classifier_id: int) -> ToldAgreement:
+        opinions = await self._examples.shared_opinions(guild, classifier_id)
+        names = {label.id: label.name for label in await self._classifiers.labels(guild, classifier_id)}
+        people = await self._examples.annotator_names(guild)
+        found = await asyncio.to_thread(agreement, opinions, names.keys())
+        return ToldAgreement(
+            found.texts,
+            found.alpha,
+            tuple((names[label], alpha) for label, alpha in found.labels),
+            tuple((people.get(who, who), share, texts) for who, share, texts in found.people),
         )
 
     async def _annotators(self, guild: str, classifier_id: int) -> builtins.list[tuple[str, int]]:

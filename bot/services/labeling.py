@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import logging
 import secrets
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.services.classifiers import check_live
 from bot.services.consent import Consent
+from bot.services.naming import find_label, shown
 from bot.services.people import Actor, Role
 from bot.services.readiness import until_training
 from bot.services.serving import Serving
 from bot.services.texts import check_text
-from storage.errors import Conflict, InvalidInput, NotFound, PupilError
-from storage.examples import LabelResult
-from storage.records import Classifier, Label, LabelScore, Source, Split, normalise
+from storage.errors import Conflict, InvalidInput, NotFound, PupilError, UnknownLabel
+from storage.examples import LabelResult, Write
+from storage.records import Classifier, EventKind, Label, LabelScore, Source, Split, normalise
 from storage.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ class LabelReceipt:
     label_total: int
     until_training: int | None
     """Labels until the next training; None: no count is being waited for."""
+    note: str = ""
+    """What became of the name that was typed, where the label is called otherwise by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class UndoReceipt:
     """What was taken back."""
     now: str | None
     """The text's label now; None: it has none."""
+    event_id: int = 0
+    """Of the undo, or of the label given again."""
+    again: bool = False
+    """Whether an undo was taken back: the label was given again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class LabelingService:
     ) -> None:
         self._classifiers = stores.classifiers
         self._examples = stores.examples
+        self._changes = stores.label_changes
         self._registry = stores.registry
         self._schedules = stores.schedules
         self._serving = serving
@@ -113,7 +120,7 @@ class LabelingService:
         self._consent.check(actor)
         check_live(classifier)
         text = check_text(text)
-        wanted = await self._find_label(classifier, label)
+        wanted, note = await self._find_label(classifier, label)
         guess, version = await self._guess(classifier, text)
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
         result = await self._examples.add_label(
@@ -128,7 +135,7 @@ class LabelingService:
         )
         self._serving.touch(classifier)
         log.info("label.stored", extra={"classifier": classifier.id, "example": result.example.id})
-        return await self._receipt(classifier, result, guess, version)
+        return replace(await self._receipt(classifier, result, guess, version), note=note)
 
     async def suggest(self, classifier: Classifier, text: str, typed: str) -> list[tuple[str, float | None]]:
         """Label names for an autocomplete, the model's best guess for `text` first; never raises, never waits long."""
@@ -145,16 +152,20 @@ class LabelingService:
     async def undo(
         self, actor: Actor, event_id: int | None = None, classifier: Classifier | None = None
     ) -> UndoReceipt | None:
-        """Takes back one of the actor's own labels; without `event_id` their newest. None: there is nothing to undo.
+        """Takes back one of the actor's own labels; without `event_id` whatever they did last, be it an undo.
+
+        None: there is nothing to undo, or it was done before.
 
         Raises:
-            NotAllowed. NotFound: the event is not theirs.
+            NotAllowed. NotFound: the event is not theirs. And what `redo` raises.
         """
         actor.require(Role.MEMBER, "take labels back")
         if event_id is None:
-            event = await self._examples.last_event(actor.guild, actor.id, classifier.id if classifier else None)
+            event = await self._examples.last_write(actor.guild, actor.id, classifier.id if classifier else None)
             if event is None:
                 return None
+            if event.kind is EventKind.RETRACTION:
+                return await self.redo(actor, event.id)
             event_id = event.id
         result = await self._examples.retract(actor.guild, event_id, actor.id, time.time())
         if result is None:
@@ -163,7 +174,45 @@ class LabelingService:
         self._serving.touch(await self._classifiers.by_id(actor.guild, example.classifier_id))
         now = await self._examples.current_label(actor.guild, example.id)
         log.info("label.retracted", extra={"classifier": example.classifier_id, "example": example.id})
-        return UndoReceipt(example.text, result.label.name, None if now is None else now.name)
+        return UndoReceipt(example.text, result.label.name, None if now is None else now.name, result.event.id)
+
+    async def take_back(self, actor: Actor, event_id: int) -> UndoReceipt | None:
+        """Undo or redo: whichever takes this event of the actor's back. None: done before. Raises as those do."""
+        event = await self._examples.event(actor.guild, event_id)
+        if event.kind is EventKind.RETRACTION:
+            return await self.redo(actor, event_id)
+        return await self.undo(actor, event_id)
+
+    async def redo(self, actor: Actor, retraction_id: int) -> UndoReceipt:
+        """Takes back one of the actor's own undos: the label is given again, as a new event. A second time is told.
+
+        Raises:
+            NotFound: the undo is not theirs. NotAllowed: it was a ruling, and they are no lead any more.
+            Conflict: the label is archived, or they spoke about the text since.
+        """
+        actor.require(Role.MEMBER, "label texts")
+        self._consent.check(actor)
+        retraction = await self._examples.event(actor.guild, retraction_id)
+        if retraction.undoes is not None:
+            given = await self._examples.event(actor.guild, retraction.undoes)
+            if given.kind is EventKind.RULING:
+                actor.require(Role.LEAD, "settle a text")
+        result, new = await self._examples.give_again(actor.guild, retraction_id, actor.id, time.time())
+        example = result.example
+        if new:
+            self._serving.touch(await self._classifiers.by_id(actor.guild, example.classifier_id))
+            log.info("label.given_again", extra={"classifier": example.classifier_id, "example": example.id})
+        now = await self._examples.current_label(actor.guild, example.id)
+        named = None if now is None else now.name
+        return UndoReceipt(example.text, result.label.name, named, result.event.id, again=True)
+
+    async def history(
+        self, actor: Actor, classifier: Classifier | None, page: int, size: int = 10
+    ) -> tuple[list[Write], int]:
+        """(what this person did, newest first, one page of it counted from 0; how many there are in all)."""
+        which = None if classifier is None else classifier.id
+        total = await self._examples.count_writes(actor.guild, actor.id, which)
+        return await self._examples.history(actor.guild, actor.id, which, size, page * size), total
 
     async def import_rows(
         self, actor: Actor, classifier_name: str, rows: Sequence[tuple[str, str]], source: Source
@@ -181,7 +230,7 @@ class LabelingService:
         for name in new_labels:
             with suppress(Conflict):  # somebody else has created it in this moment
                 await self._classifiers.add_label(classifier.guild, classifier.id, name)
-        ids = {normalise(label.name): label.id for label in await self._labels(classifier)}
+        ids = await self._label_ids(classifier)
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
         result = await self._examples.add_many(
             actor.guild,
@@ -206,27 +255,35 @@ class LabelingService:
             return await self._classifiers.get(actor.guild, name)
 
     async def _missing_labels(self, classifier: Classifier, names: Sequence[str]) -> list[str]:
-        """Names no label has yet, once each, in order of first appearance."""
-        known = {normalise(label.name) for label in await self._labels(classifier)}
+        """Names no label has yet, once each, in order of first appearance. Raises InvalidInput for an archived one."""
+        every = await self._classifiers.every_label(classifier.guild, classifier.id)
+        known, usable = {normalise(label.name) for label in every}, await self._label_ids(classifier)
         missing: dict[str, str] = {}
         for name in names:
-            if normalise(name) not in known:
-                missing.setdefault(normalise(name), name)
+            key = normalise(name)
+            if key in known and key not in usable:
+                raise InvalidInput(
+                    f"The label `{shown(name)}` is archived. Bring it back with /labels restore, or leave its rows "
+                    "out. Nothing was imported."
+                )
+            if key not in known:
+                missing.setdefault(key, name)
         return list(missing.values())
 
-    async def _labels(self, classifier: Classifier) -> list[Label]:
-        return await self._classifiers.labels(classifier.guild, classifier.id)
+    async def _label_ids(self, classifier: Classifier) -> dict[str, int]:
+        """By normalised name; that of a merged label stands for the label that it was merged into."""
+        every = await self._classifiers.every_label(classifier.guild, classifier.id)
+        used = {label.id for label in every if not label.archived}
+        ids = {normalise(label.name): label.merged_into or label.id for label in every}
+        return {key: label_id for key, label_id in ids.items() if label_id in used}
 
-    async def _find_label(self, classifier: Classifier, name: str) -> Label:
-        labels = {normalise(label.name): label for label in await self._labels(classifier)}
-        if (found := labels.get(normalise(name))) is not None:
-            return found
-        if not labels:
-            raise NotFound(f"`{classifier.name}` has no labels yet. A lead creates one with /labels create.")
-        near = difflib.get_close_matches(normalise(name), labels, n=3, cutoff=0.5) or list(labels)[:5]
-        listed = ", ".join(f"`{labels[key].name}`" for key in near)
-        shown = " ".join(name.replace("`", "'").split())[:60]
-        raise NotFound(f"`{classifier.name}` has no label `{shown}`. Did you mean {listed}?")
+    async def _find_label(self, classifier: Classifier, name: str) -> tuple[Label, str]:
+        """As `naming.find_label`; the history is read only where the name is no label's."""
+        every = await self._classifiers.every_label(classifier.guild, classifier.id)
+        try:
+            return find_label(classifier, every, name)
+        except UnknownLabel:
+            return find_label(classifier, every, name, await self._changes.history(classifier.guild, classifier.id))
 
     async def _guess(self, classifier: Classifier, text: str) -> tuple[LabelScore | None, str | None]:
         """What the model says about a text before it is taught; a label never fails because of the model."""

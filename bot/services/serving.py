@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from bot.inference.engine import Answer, Engine, Origin, Served
+from bot.inference.engine import Answer, Engine, Served
 from bot.inference.instant import InstantMemory
 from bot.inference.loader import load, memory_to_load, size_of
 from bot.inference.residents import Residents
+from storage.artifacts import read_manifest
 from storage.errors import ArtifactError, Conflict, InvalidInput, PupilError, TrainerError, TrainerUnavailable
 from storage.records import FALLBACK, Classifier, ModelVersion, VersionState, version_name
 from storage.stores import Stores
@@ -194,8 +195,8 @@ class Serving:
             TrainerUnavailable: the base encoder is not here yet and the trainer cannot be reached.
         """
         with self._residents.using(classifier.id):  # what answers now stays
-            encoder, head = await (self._load_base(classifier.base) if version is None else self._load(version))
-            return Prepared(classifier, await self._memory.refit(classifier, version, encoder, head))
+            loaded = await (self._load_base(classifier.base) if version is None else self._load(version))
+            return Prepared(classifier, await self._memory.refit(classifier, version, *loaded))
 
     async def swap(self, prepared: Prepared) -> None:
         """The one reference. Labels that came while it was being prepared take part when it goes live."""
@@ -250,10 +251,7 @@ class Serving:
         counts = await self._classifiers.label_counts(classifier.guild, classifier.id)
         if sum(count.total for count in counts) <= MANY_ROWS:
             return await self.prepare(classifier, version)
-        encoder, head = await self._load(version)
-        origin = Origin(classifier, version, head)
-        served = Served(classifier.id, version.number, 0, encoder, head, version.last_event_id, origin)
-        return Prepared(classifier, served)
+        return Prepared(classifier, await self._memory.as_trained(classifier, version, *await self._load(version)))
 
     async def _point_to(self, classifier: Classifier, number: int, champion: int) -> None:
         """The pointer follows what answers: reports and the next training must compare with that."""
@@ -266,11 +264,13 @@ class Serving:
         except Conflict:
             log.info("version.superseded", extra={"classifier": classifier.id, "number": number})
 
-    async def _load(self, version: ModelVersion) -> tuple[Encoder, Head]:
-        encoder, head = await self._let_in(self._models / version.artifact, base=False)
+    async def _load(self, version: ModelVersion) -> tuple[Encoder, Head, tuple[int, ...]]:
+        """The encoder, the head, and the ids of its labels: their names may have changed since."""
+        directory = self._models / version.artifact
+        encoder, head = await self._let_in(directory, base=False)
         if head is None:
             raise ArtifactError(f"The artifact of v{version.number} has no head; it cannot answer.")
-        return encoder, head
+        return encoder, head, tuple(label["id"] for label in read_manifest(directory).labels)
 
     async def _let_in(self, directory: Path, *, base: bool) -> tuple[Encoder, Head | None]:
         """Loads an artifact; what was not used for longest makes room for it first."""

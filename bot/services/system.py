@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.services.classifiers import ClassifierService
+from bot.services.conflicts import ConflictService
+from bot.services.curation import CurationService
 from bot.services.examples import ExampleService
 from bot.services.imports import ImportService
 from bot.services.labeling import LabelingService
@@ -13,6 +15,8 @@ from bot.services.morning import MorningNews
 from bot.services.prediction import PredictionService
 from bot.services.privacy import PrivacyService
 from bot.services.promotion import PromotionService
+from bot.services.proposing import ProposingService
+from bot.services.reverting import RevertingService
 from bot.services.setup import SetupService
 from bot.services.status import StatusService
 from bot.services.sureness import SurenessService
@@ -36,3 +40,7 @@ class Services:
     morning: MorningNews
     examples: ExampleService
     imports: ImportService
+    curation: CurationService
+    conflicts: ConflictService
+    reverting: RevertingService
+    proposing: ProposingService

@@ -8,7 +8,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,16 @@ from bot.services.readiness import what_to_try
 from bot.services.slots import check_cron, check_timezone, latest_slot, nominal
 from bot.services.updates import JobUpdate
 from storage.errors import Conflict, InvalidInput, NotFound
-from storage.records import CandidateKind, Classifier, JobState, ModelVersion, Schedule, TrainingJob, version_name
+from storage.records import (
+    CandidateKind,
+    Classifier,
+    JobState,
+    Label,
+    ModelVersion,
+    Schedule,
+    TrainingJob,
+    version_name,
+)
 from storage.snapshots import SnapshotContent, SnapshotLabel, SnapshotRow, write_snapshot
 from storage.stores import Stores
 
@@ -148,12 +157,12 @@ class TrainingService:
     async def _freeze(self, classifier: Classifier) -> SnapshotContent:
         # The newest event is read first: a label that arrives in between is trained on and still counts as new.
         newest = await self._examples.newest_event(classifier.guild, classifier.id)
-        labels = await self._classifiers.labels(classifier.guild, classifier.id)
+        labels = await self._classifiers.every_label(classifier.guild, classifier.id)
         rows = await self._examples.current(classifier.guild, classifier.id)
         return SnapshotContent(
             guild=classifier.guild,
             classifier=classifier.name,
-            labels=tuple(SnapshotLabel(label.id, label.name, label.description) for label in labels),
+            labels=tuple(_frozen(label, labels) for label in labels if not label.archived),
             rows=tuple(SnapshotRow(row.example_id, row.text, row.label, row.split, row.source) for row in rows),
             last_event_id=newest,
         )
@@ -282,6 +291,11 @@ class TrainingService:
         tried = int(await self._database.get_state(f"tried:{schedule.guild}:{schedule.classifier_id}") or 0)
         new = await self._examples.changed_since(schedule.guild, schedule.classifier_id, tried)
         return new >= schedule.after_labels
+
+
+def _frozen(label: Label, every: Sequence[Label]) -> SnapshotLabel:
+    merged = tuple(other.id for other in every if other.merged_into == label.id)
+    return SnapshotLabel(label.id, label.name, label.description, merged)
 
 
 def _tried(classifier: Classifier) -> str:

@@ -309,7 +309,7 @@ async def test_history_and_annotators(store: Store, triage: Triage) -> None:
     await store.examples.retract(GUILD, first.event.id, "maria", 6.0)
     await say(store, triage, "jonas", "bug", "two")
     history = await store.examples.history(GUILD, "maria", triage.id)
-    assert [(event.kind, text, label) for event, text, label in history] == [
+    assert [(one.event.kind, one.text, one.label) for one in history] == [
         (EventKind.RETRACTION, "one", "bug"),
         (EventKind.VOTE, "one", "bug"),
     ]

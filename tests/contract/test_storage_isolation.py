@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from storage.errors import NotFound, StorageError, UserError
+from storage.label_changes import ChangeKind, WantedChange
 from storage.records import (
     ClassifierSettings,
     Erasure,
@@ -21,6 +22,7 @@ from storage.records import (
     Schedule,
     Source,
 )
+from storage.reverts import RevertPreview
 from storage.stores import Stores
 from tests.contract.conftest import GUILD, Store, Triage, make_job, make_triage, make_version
 from tests.contract.test_storage_imports import waiting_import
@@ -37,6 +39,9 @@ READS: dict[str, tuple[Call, Any]] = {
     "classifiers.archived": (lambda s, t, e: s.classifiers.archived(STRANGER), []),
     "classifiers.labels": (lambda s, t, e: s.classifiers.labels(STRANGER, t.id), []),
     "classifiers.label_counts": (lambda s, t, e: s.classifiers.label_counts(STRANGER, t.id), []),
+    "classifiers.every_label": (lambda s, t, e: s.classifiers.every_label(STRANGER, t.id), []),
+    "classifiers.newest_change": (lambda s, t, e: s.classifiers.newest_change(STRANGER, t.id), 0),
+    "classifiers.texts_of": (lambda s, t, e: s.classifiers.texts_of(STRANGER, t.id, t.bug.id), 0),
     "classifiers.channel_default": (lambda s, t, e: s.classifiers.channel_default(STRANGER, "10"), None),
     "examples.last_event": (lambda s, t, e: s.examples.last_event(STRANGER, "maria"), None),
     "examples.current": (lambda s, t, e: s.examples.current(STRANGER, t.id), []),
@@ -48,6 +53,9 @@ READS: dict[str, tuple[Call, Any]] = {
     "examples.annotator_names": (lambda s, t, e: s.examples.annotator_names(STRANGER), {}),
     "examples.annotator_counts": (lambda s, t, e: s.examples.annotator_counts(STRANGER, t.id), []),
     "examples.history": (lambda s, t, e: s.examples.history(STRANGER, "maria", t.id), []),
+    "examples.last_write": (lambda s, t, e: s.examples.last_write(STRANGER, "maria"), None),
+    "examples.count_writes": (lambda s, t, e: s.examples.count_writes(STRANGER, "maria"), 0),
+    "examples.shared_opinions": (lambda s, t, e: s.examples.shared_opinions(STRANGER, t.id), []),
     "examples.vectors": (lambda s, t, e: s.examples.vectors(STRANGER, "e", ["h"]), {}),
     "examples.remove_unlabelled": (lambda s, t, e: s.examples.remove_unlabelled(STRANGER, "pool", "maria"), 0),
     "examples.annotators_of": (lambda s, t, e: s.examples.annotators_of(STRANGER, 1), set()),
@@ -86,6 +94,9 @@ READS: dict[str, tuple[Call, Any]] = {
     "privacy.is_deleted": (lambda s, t, e: s.privacy.is_deleted(STRANGER, "s" * 64), None),
     "schedules.get": (lambda s, t, e: s.schedules.get(STRANGER, t.id), None),
     "schedules.take_slot": (lambda s, t, e: s.schedules.take_slot(STRANGER, t.id, "2030-01-01T00:00"), False),
+    "label_changes.history": (lambda s, t, e: s.label_changes.history(STRANGER, t.id), []),
+    "reverts.preview": (lambda s, t, e: s.reverts.preview(STRANGER, t.id, "maria", 0.0), RevertPreview(0, 0, 0)),
+    "rules.of": (lambda s, t, e: s.rules.of(STRANGER, t.id), []),
 }
 
 REFUSED: dict[str, Call] = {
@@ -117,6 +128,8 @@ REFUSED: dict[str, Call] = {
     "imports.apply": lambda s, t, e: s.imports.apply(STRANGER, "waiting", [], [], {}, 1.0),
     "imports.undo": lambda s, t, e: s.imports.undo(STRANGER, "done", 1.0),
     "examples.event": lambda s, t, e: s.examples.event(STRANGER, e),
+    "examples.example": lambda s, t, e: s.examples.example(STRANGER, 1),
+    "examples.give_again": lambda s, t, e: s.examples.give_again(STRANGER, e + 1, "maria", 1.0),
     "examples.current_label": lambda s, t, e: s.examples.current_label(STRANGER, 1),
     "predictions.get": lambda s, t, e: s.predictions.get(STRANGER, "p1"),
     "predictions.record_feedback": lambda s, t, e: s.predictions.record_feedback(STRANGER, "p1", "x", False, e, 1.0),
@@ -129,7 +142,29 @@ REFUSED: dict[str, Call] = {
     "rounds.ask": lambda s, t, e: s.rounds.ask(STRANGER, "r1", 1, picked_by_model=False, now=1.0),
     "guilds.told": lambda s, t, e: s.guilds.told(STRANGER, "j1", 1.0),
     "registry.mark_damaged": lambda s, t, e: s.registry.mark_damaged(STRANGER, t.id, 1),
+    "drafts.add": lambda s, t, e: s.drafts.add(STRANGER, t.id, {}, "x", 1.0),
+    "drafts.get": lambda s, t, e: s.drafts.get(STRANGER, 1),
+    "label_changes.check": lambda s, t, e: s.label_changes.check(STRANGER, t.id, archived(t)),
+    "label_changes.confirm": lambda s, t, e: s.label_changes.confirm(STRANGER, 2, "x", 1.0),
+    "label_changes.get": lambda s, t, e: s.label_changes.get(STRANGER, 1),
+    "label_changes.undo": lambda s, t, e: s.label_changes.undo(STRANGER, 1, "x", 1.0),
+    "reverts.confirm": lambda s, t, e: s.reverts.confirm(STRANGER, 3, "x", 1.0),
+    "reverts.get": lambda s, t, e: s.reverts.get(STRANGER, 1),
+    "reverts.undo": lambda s, t, e: s.reverts.undo(STRANGER, 1, "x", 1.0),
+    "rules.add": lambda s, t, e: s.rules.add(STRANGER, t.id, t.bug.id, "mine", None, "x", 1.0),
+    "rules.remove": lambda s, t, e: s.rules.remove(STRANGER, 1, 1.0),
+    "rules.bring_back": lambda s, t, e: s.rules.bring_back(STRANGER, 1),
+    "proposals.type": lambda s, t, e: s.proposals.type(STRANGER, t.id, "mine", "x", Source.COMMAND, "x", 1.0),
+    "proposals.get": lambda s, t, e: s.proposals.get(STRANGER, 1),
+    "proposals.propose": lambda s, t, e: s.proposals.propose(STRANGER, 1),
+    "proposals.waiting": lambda s, t, e: s.proposals.waiting(STRANGER, 1),
+    "proposals.decide": lambda s, t, e: s.proposals.decide(STRANGER, 1, "created", "x"),
 }
+
+
+def archived(triage: Triage) -> WantedChange:
+    return WantedChange(ChangeKind.ARCHIVE, triage.bug.id)
+
 
 GUILD_IN_THE_RECORD = {
     "predictions.add",
@@ -187,6 +222,15 @@ async def event(store: Store, triage: Triage) -> int:
     await store.privacy.opt_out(GUILD, "maria", 1.0)
     await store.db.write(lambda tables: tables.execute("INSERT INTO doomed_snapshots VALUES (?, ?)", (GUILD, "s" * 64)))
     await make_triage(store, STRANGER, "stranger")
+    await store.examples.retract(GUILD, labelled.event.id, "maria", 1.0)
+    described = WantedChange(ChangeKind.DESCRIBE, triage.question.id, "who asks")
+    for wanted in (described.as_draft(), archived(triage).as_draft(), {"annotator": "maria", "since": 0.0}):
+        await store.drafts.add(GUILD, triage.id, wanted, "maria", 1.0)
+    await store.label_changes.confirm(GUILD, 1, "maria", 1.0)
+    reverted = await store.drafts.add(GUILD, triage.id, {"annotator": "nobody", "since": 0.0}, "maria", 1.0)
+    await store.reverts.confirm(GUILD, reverted.id, "maria", 1.0)
+    await store.rules.add(GUILD, triage.id, triage.bug.id, "a rule", None, "maria", 1.0)
+    await store.proposals.type(GUILD, triage.id, "billing", "a text", Source.COMMAND, "maria", 1.0)
     return labelled.event.id
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from storage.errors import StorageError
-from storage.records import LabelledText, Source, Split, text_hash
+from storage.records import LabelledText, Round, Source, Split, text_hash
 from storage.rows import rows, value
 from tests.contract.conftest import GUILD, Store, Triage, make_job, make_triage
+from tests.contract.test_storage_imports import waiting_import
 from tests.contract.test_storage_predictions import make_prediction
 
 FORGOTTEN_IN = {
@@ -24,12 +25,18 @@ FORGOTTEN_IN = {
     "rounds": "deleted",
     "imports": "deleted, with what was about to be imported",
     "removals": "by: emptied",
+    "drafts": "deleted, also those about the person",
+    "reverts": "deleted where it was their labels; by: who decided",
+    "revert_events": "deleted with the reverts",
+    "rules": "by: emptied; the text is the team's codebook",
+    "proposals": "deleted; decided_by: who decided",
     "questions": "deleted",
 }
 KEPT_IN = {
     "classifiers": "created_by: who decided",
     "jobs": "requested_by: who decided",
     "promotions": "by: who decided",
+    "label_changes": "by: who decided",
     "versions": "a report names examples by id, no text",
     "labels": "a name is the team's",
     "channel_defaults": "names nobody",
@@ -103,12 +110,26 @@ async def test_nothing_of_the_person_is_left_in_any_row(store: Store, triage: Tr
     asked = dataclasses.replace(make_prediction(triage), text="walrus?", asked_by="ada")
     await store.predictions.add(asked, 1, 0)
     await store.predictions.record_feedback(GUILD, "p1", "ada", True, labelled.event.id, 1.0)
+    await everything_else(store, triage, labelled.example.id)
     erased = await store.privacy.forget(GUILD, "ada", {})
-    assert (erased.texts, erased.label_events, erased.questions, erased.feedback) == (2, 3, 1, 1)
+    assert (erased.texts, erased.label_events, erased.questions, erased.feedback) == (2, 4, 1, 1)
     left = await store.db.read(lambda connection: "\n".join(connection.iterdump()))
     assert "alrus" not in left
     assert "'ada'" not in left
     assert await count(store, "SELECT count(*) FROM vectors") == 1
+
+
+async def everything_else(store: Store, triage: Triage, example_id: int) -> None:
+    """What Ada does in the chat beside labelling and asking, and what a lead does about her labels."""
+    waiting = await store.rounds.pool(GUILD, triage.id, 1)
+    await store.rounds.create(Round("r1", GUILD, triage.id, "ada", 3, 1.0))
+    await store.rounds.ask(GUILD, "r1", waiting[0].example_id, picked_by_model=False, now=1.0)
+    await store.imports.keep(dataclasses.replace(waiting_import(triage, "t"), by="ada"), '[["walrus file", "bug"]]')
+    await store.rules.add(GUILD, triage.id, triage.bug.id, "what crashes", example_id, "ada", 1.0)
+    await store.proposals.type(GUILD, triage.id, "animal", "walrus!", Source.COMMAND, "ada", 1.0)
+    draft = await store.drafts.add(GUILD, triage.id, {"annotator": "ada", "since": 0.0}, "maria", 1.0)
+    await store.reverts.confirm(GUILD, draft.id, "maria", 4.0)
+    await store.examples.remove(GUILD, example_id, "ada", 5.0)
 
 
 async def test_what_others_share_stays_without_the_person(store: Store, triage: Triage) -> None:

@@ -245,13 +245,14 @@ class FakeLabeling:
             mine = [vote for vote in mine if vote.id == event_id]
             if not mine:
                 raise NotFound(f"You have given no label with the number {event_id}.")
-        alive = [vote for vote in mine if not vote.retracted]
-        if not alive:
+        if not mine or (event_id is not None and mine[-1].retracted):
             return None
-        alive[-1].retracted = True
-        owner = next(known for known in memory.classifiers if known.id == alive[-1].classifier)
-        left = memory.votes_on(owner, alive[-1].text)
-        return UndoReceipt(alive[-1].text, alive[-1].label, left[-1].label if left else None)
+        newest = mine[-1]
+        newest.retracted = not newest.retracted  # undoing an undo gives the label again
+        owner = next(known for known in memory.classifiers if known.id == newest.classifier)
+        left = memory.votes_on(owner, newest.text)
+        now = left[-1].label if left else None
+        return UndoReceipt(newest.text, newest.label, now, newest.id, again=not newest.retracted)
 
 
 class FakePrediction:

@@ -144,12 +144,14 @@ async def test_a_long_text_comes_back_when_its_label_was_misspelt(stage: Stage) 
     assert story in answer.text
 
 
-async def test_undo_takes_the_newest_own_label_back_and_says_when_there_is_none(stage: Stage) -> None:
+async def test_undo_takes_the_newest_own_label_back_and_once_more_gives_it_again(stage: Stage) -> None:
     await stage.maria.command("label", text="hers", label="idea")
+    assert "nothing to take back" in (await stage.jonas.command("undo")).text
     await stage.jonas.command("label", text="his", label="bug")
     assert "Took `bug` back; it has no label now." in (await stage.jonas.command("undo")).text
-    assert "nothing to take back" in (await stage.jonas.command("undo")).text
     assert [vote.retracted for vote in stage.fake.memory.votes] == [False, True]
+    assert "Gave `bug` again." in (await stage.jonas.command("undo")).text
+    assert [vote.retracted for vote in stage.fake.memory.votes] == [False, False]
 
 
 async def test_a_double_click_labels_once(stage: Stage) -> None:

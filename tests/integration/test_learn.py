@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from string import ascii_lowercase
@@ -20,7 +21,8 @@ from storage.snapshots import SnapshotContent, SnapshotLabel, write_snapshot
 from tests.fakes.lessons import WORDS, make_snapshot, one_torch_thread
 from tests.fakes.tiny_encoder import make_tiny_encoder
 from trainer.bases import PACKAGED, resolve
-from trainer.champion import read_evidence
+from trainer.champion import read_evidence, trained_champion
+from trainer.dataset import read_dataset
 from trainer.export import CANARY_TEXTS
 from trainer.learn import learn
 from trainer.model.encoder import Encoder
@@ -217,6 +219,51 @@ class TestAgainstAChampion:
         (tmp_path / "evidence.json").write_text("[]")
         with pytest.raises(ArtifactError, match="evidence"):
             run(base, tmp_path / "v2", SNAPSHOT, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def sealed(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The version as an artifact, whose manifest holds the ids of its labels."""
+    root = tmp_path_factory.mktemp("sealed")
+    staging = shutil.copytree(version, root / "staging.part")
+    labels = [{"id": label.id, "name": label.name, "description": ""} for label in SNAPSHOT.labels]
+    return root / seal(staging, root, "version", labels, {}, 0.0)
+
+
+class TestLabelsChangedSinceTheChampion:
+    """The champion's artifact knows labels by id; the snapshot says what they are called by now."""
+
+    def answers(self, sealed: Path, snapshot: SnapshotContent) -> dict[int, str]:
+        return trained_champion(sealed, read_dataset(snapshot), 1, 0).answers
+
+    def test_a_renamed_label_is_answered_by_its_new_name(self, sealed: Path) -> None:
+        before = self.answers(sealed, SNAPSHOT)
+        labels = tuple(replace(label, name=f"new {label.name}") for label in SNAPSHOT.labels)
+        rows = tuple(replace(row, label=f"new {row.label}") for row in SNAPSHOT.rows)
+        after = self.answers(sealed, replace(SNAPSHOT, labels=labels, rows=rows))
+        assert after == {number: f"new {label}" for number, label in before.items()}
+
+    def test_a_merged_label_is_answered_by_the_one_that_stays(self, sealed: Path) -> None:
+        before = self.answers(sealed, SNAPSHOT)
+        bug, refund, praise = SNAPSHOT.labels
+        rows = tuple(replace(row, label="bug" if row.label == "refund" else row.label) for row in SNAPSHOT.rows)
+        merged = replace(SNAPSHOT, labels=(replace(bug, merged=(refund.id,)), praise), rows=rows)
+        after = self.answers(sealed, merged)
+        trained = {row.id for row in rows if row.split is Split.TRAIN}
+        expected = {number: "bug" if label == "refund" else label for number, label in before.items()}
+        assert {number: after[number] for number in trained} == {number: expected[number] for number in trained}
+        golden = [row for row in rows if row.split is Split.GOLDEN]
+        assert np.mean([after[row.id] == row.label for row in golden]) > 0.8, "the rows of both were learned anew"
+
+    def test_an_answer_with_a_label_that_is_archived_is_no_evidence(self, sealed: Path) -> None:
+        before = self.answers(sealed, SNAPSHOT)
+        labels = SNAPSHOT.labels[:2]
+        rows = tuple(row for row in SNAPSHOT.rows if row.label != "praise")
+        after = self.answers(sealed, replace(SNAPSHOT, labels=labels, rows=rows))
+        assert "praise" not in after.values()
+        assert {number for number in after if number in train_ids(SNAPSHOT)} == {
+            number for number, label in before.items() if label != "praise" and number in train_ids(SNAPSHOT)
+        }
 
 
 class TestOddSnapshots:

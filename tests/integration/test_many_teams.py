@@ -6,7 +6,7 @@ import asyncio
 import gc
 import shutil
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -67,10 +67,10 @@ class Town:
     async def base_artifact(self, base: str, root: Path, precision: str) -> Path:
         return self.sealed(TEAMS, "base")
 
-    def sealed(self, seed: int, kind: str = "version", head: int = 0) -> Path:
+    def sealed(self, seed: int, kind: str = "version", head: int = 0, ids: Sequence[int] = ()) -> Path:
         staging = self.models / "new.part"
         shutil.copytree(self.encoders[seed], staging)
-        labels = [{"id": index, "name": name, "description": ""} for index, name in enumerate(LABELS)]
+        labels = [{"id": index, "name": name, "description": ""} for index, name in zip(ids, LABELS, strict=False)]
         if kind == "version":
             weight = np.random.default_rng(head).normal(size=(len(LABELS), 32)).astype(np.float32)
             Head(LABELS, weight, np.zeros(len(LABELS), np.float32), 1.0, 0.0).save(staging)
@@ -87,7 +87,8 @@ class Town:
         return classifier
 
     async def version(self, classifier: Classifier, seed: int, head: int = 0) -> ModelVersion:
-        artifact = self.sealed(seed, head=head or classifier.id).name
+        ids = [label.id for label in await self.stores.classifiers.labels(GUILD, classifier.id)]
+        artifact = self.sealed(seed, head=head or classifier.id, ids=ids).name
         version = ModelVersion(GUILD, classifier.id, 0, artifact, None, "s" * 64, 0, LABELS, "", "{}", 1.0)
         return await self.stores.registry.add(version)
 

@@ -65,10 +65,12 @@ async def test_label_counts_in_the_next_answer_and_undo_of_a_change_restores_the
     async with asyncio.timeout(10):
         while (await services.prediction.ask(ADA, triage, "anything", Source.API)).version != "v0+2":
             await asyncio.sleep(0.02)
-    await services.labeling.undo(ADA)
-    undone = await services.labeling.undo(ADA)
+    undone = await services.labeling.undo(ADA, changed.event_id)
     assert undone is not None
-    assert (undone.label, undone.now) == ("praise", "bug")
+    assert (undone.label, undone.now, undone.again) == ("praise", "bug", False)
+    again = await services.labeling.undo(ADA)
+    assert again is not None
+    assert (again.label, again.now, again.again) == ("praise", "praise", True)
 
 
 async def test_golden_text_is_told_as_taught_but_never_trained_on(system: System) -> None:

@@ -15,9 +15,11 @@ from bot.inference.engine import Engine, Served
 from bot.inference.instant import InstantMemory
 from storage.classifiers import Classifiers
 from storage.database import Database
+from storage.drafts import Drafts
 from storage.errors import Busy, NotFound, StorageError
 from storage.events import falls_golden
 from storage.examples import ChangedText, Examples
+from storage.label_changes import ChangeKind, LabelChanges, WantedChange
 from storage.privacy import Privacy
 from storage.records import Classifier, Label, LabelledText, ModelVersion, Source, Split, text_hash
 from tests.fakes.fake_encoder import FakeEncoder, Gate, until
@@ -654,3 +656,110 @@ async def test_a_correction_counts_removed_and_restored_examples_as_the_refit_wi
     await slow.examples.restore(GUILD, example.id, "u1", 3.0)
     assert await slow.memory._catch_up(slow.classifier.id)
     assert slow.current.version == "v0+2"
+
+
+async def change(team: Team, kind: ChangeKind, label: str, words: str = "", into: str = "") -> None:
+    wanted = WantedChange(kind, team.labels[label].id, words, team.labels[into].id if into else None)
+    draft = await Drafts(team.db).add(GUILD, team.classifier.id, wanted.as_draft(), "u1", 1.0)
+    await LabelChanges(team.db).confirm(GUILD, draft.id, "u1", 1.0)
+    team.memory.touch(team.classifier.id)
+
+
+def ids(team: Team) -> tuple[int, ...]:
+    return tuple(label.id for label in team.labels.values())
+
+
+async def test_a_version_answers_with_the_new_name_and_keeps_what_it_learned(team: Team) -> None:
+    await team.begin(*LABELS)
+    own = team.head("praise")
+    team.engine.serve(await team.memory.refit(team.classifier, team.version(1), team.encoder, own, ids(team)))
+    await change(team, ChangeKind.RENAME, "praise", "thanks")
+    await team.settle()
+    assert await team.ask("anything") == ("thanks", "v1")
+    assert (team.current.head.weight == own.weight).all()
+    loaded_again = await team.memory.refit(team.classifier, team.version(1), team.encoder, own, ids(team))
+    assert (loaded_again.version, loaded_again.head.labels) == ("v1", ("bug", "thanks"))
+
+
+async def test_a_rename_answers_at_once_before_any_refit(slow: Team) -> None:
+    await slow.begin(*LABELS)
+    await slow.teach("zebra", "bug")
+    await slow.serve()
+    before = await slow.confidences("zebra")
+    await change(slow, ChangeKind.RENAME, "bug", "defect")
+    await until(lambda: "defect" in slow.current.head.labels)
+    after = await slow.confidences("zebra")
+    assert after["defect"] == pytest.approx(before["bug"])
+
+
+async def test_the_old_name_of_a_renamed_label_is_a_new_label(team: Team) -> None:
+    await team.begin(*LABELS)
+    own = team.head("praise")
+    team.engine.serve(await team.memory.refit(team.classifier, team.version(1), team.encoder, own, ids(team)))
+    await change(team, ChangeKind.RENAME, "praise", "thanks")
+    await team.add("praise")
+    team.memory.touch(team.classifier.id)
+    await team.settle()
+    confidences = await team.confidences("anything")
+    assert confidences["thanks"] > 0.9
+    assert confidences["praise"] < 0.1
+
+
+async def test_a_merged_label_answers_as_the_one_that_stays(team: Team) -> None:
+    await team.begin(*LABELS, "idea")
+    await team.teach("zebra", "praise")
+    newest = await team.examples.newest_event(GUILD, team.classifier.id)
+    own = team.head("praise")
+    version = team.version(1, newest)
+    team.engine.serve(await team.memory.refit(team.classifier, version, team.encoder, own, ids(team)))
+    assert await team.ask("zebra") == ("praise", "v1")
+    await change(team, ChangeKind.MERGE, "praise", into="idea")
+    await team.settle()
+    assert await team.ask("zebra") == ("idea", "v1+1")
+
+
+async def test_a_merged_row_stands_for_a_label_that_the_version_does_not_know(team: Team) -> None:
+    await team.begin(*LABELS)
+    own, known = team.head("praise"), ids(team)
+    await team.add("idea")
+    team.engine.serve(await team.memory.refit(team.classifier, team.version(1), team.encoder, own, known))
+    await change(team, ChangeKind.MERGE, "praise", into="idea")
+    await team.settle()
+    assert (await team.ask("anything"))[0] == "idea"
+
+
+@pytest.mark.parametrize("words", ["zebra umbrella", ""])
+async def test_a_description_alone_is_waited_for(team: Team, words: str) -> None:
+    await team.begin("crash", "praise")
+    await change(team, ChangeKind.DESCRIBE, "praise", "zebra umbrella")
+    await team.serve()
+    if not words:
+        await change(team, ChangeKind.DESCRIBE, "praise", words)
+    else:
+        await change(team, ChangeKind.DESCRIBE, "crash", words)
+    before = (await team.confidences("zebra umbrella"))["praise"]
+    await team.settle()
+    assert (await team.confidences("zebra umbrella"))["praise"] < before
+
+
+async def test_a_label_that_is_restored_has_its_texts_again(team: Team) -> None:
+    await team.begin(*LABELS)
+    await team.teach("zebra", "bug")
+    await team.serve()
+    before = await team.confidences("zebra")
+    await change(team, ChangeKind.ARCHIVE, "bug")
+    await team.settle()
+    assert (await team.confidences("zebra")).keys() == {"praise"}
+    await change(team, ChangeKind.RESTORE, "bug")
+    await team.settle()
+    assert await team.confidences("zebra") == pytest.approx(before, abs=1e-4)
+
+
+async def test_a_version_whose_labels_are_all_gone_begins_anew_with_those_there_are(team: Team) -> None:
+    await team.begin(*LABELS)
+    own, known = team.head("praise"), ids(team)
+    await team.add("zebra")
+    for label in LABELS:
+        await change(team, ChangeKind.ARCHIVE, label)
+    team.engine.serve(await team.memory.refit(team.classifier, team.version(1), team.encoder, own, known))
+    assert (await team.ask("zebra"))[0] == "zebra"

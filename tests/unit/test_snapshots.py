@@ -151,3 +151,12 @@ def test_content_that_contradicts_itself_is_not_written(tmp_path: Path, change: 
     with pytest.raises(StorageError):
         write_snapshot(dataclasses.replace(make_content(), **change), tmp_path)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_merged_labels_are_kept_and_snapshots_without_them_have_the_ids_they_always_had(tmp_path: Path) -> None:
+    content = make_content()
+    first, *others = content.labels
+    merged = dataclasses.replace(content, labels=(dataclasses.replace(first, merged=(7, 8)), *others))
+    assert read_snapshot(snapshot_path(tmp_path, write_snapshot(merged, tmp_path))) == merged
+    plain = snapshot_path(tmp_path, write_snapshot(content, tmp_path))
+    assert '"merged"' not in plain.read_text()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,29 @@ class Fit:
     """0 where there was nothing to cross-fit."""
     name_weight: float = 0.0
     """g: how much the cosine to a label's own name counts beside the regression."""
+
+
+def called_now(head: Head, ids: Sequence[int], names: Mapping[int, str], merged: Mapping[int, int]) -> Head:
+    """A head as its labels are called by now, so that a renamed label keeps what was learned about it.
+
+    Args:
+        ids: of `head.labels`, in their order.
+        names: of the labels that are in use, by id.
+        merged: id of a label → id of the one that it was merged into. Its row stands for that one where it has none of
+            its own. Rows of labels that are in use no more are left out; the result may have no label at all.
+    """
+    rows: dict[int, int] = {}
+    for row, own in enumerate(ids):
+        label = own if own in names else merged.get(own, own)
+        if label in names and (label == own or label not in ids):
+            rows.setdefault(label, row)
+    labels, kept = tuple(names[label] for label in rows), list(rows.values())
+    if labels == head.labels:
+        return head
+    scope = head.scope
+    if scope is not None:
+        scope = replace(scope, prototypes=scope.prototypes[kept], typical=scope.typical[kept])
+    return replace(head, labels=labels, weight=head.weight[kept], bias=head.bias[kept], scope=scope)
 
 
 def label_text(name: str, description: str = "") -> str:

@@ -1,6 +1,7 @@
 """Choosing another label, for an answer that was wrong or a label that was: a menu, its pages, or typing the name.
 
-What is corrected stands in the ids as a key: "p.<prediction>" or "e.<classifier>.<label event>".
+What is corrected stands in the ids as a key: "p.<prediction>", "e.<classifier>.<label event>" or
+"c.<classifier>.<example>".
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from bot.chat.buttons import answers, chosen, pressed
 from bot.chat.cards import Card
 from bot.chat.cogs.asking import feedback_card
 from bot.chat.cogs.base import Interaction, PupilCog
+from bot.chat.cogs.conflicts import after_settling
+from bot.chat.conflict_cards import tie_card
 from bot.chat.sending import ask, begin, show
 from bot.services.people import Actor, Role
 from storage.errors import Conflict, InvalidInput, NotFound
@@ -22,7 +25,7 @@ from storage.records import Source, normalise
 if TYPE_CHECKING:
     from bot.services.system import Services
 
-KEY = r"(?P<key>p\.\w+|e\.[\w-]+\.\d+)"
+KEY = r"(?P<key>p\.\w+|[ec]\.[\w-]+\.\d+)"
 
 
 class Target(Protocol):
@@ -75,6 +78,8 @@ def target(services: Services, key: str) -> Target:
         return _Answer(services, match[1])
     if match := re.fullmatch(r"e\.([\w-]+)\.(\d+)", key):
         return _Label(services, match[1], int(match[2]))
+    if match := re.fullmatch(r"c\.([\w-]+)\.(\d+)", key):
+        return _Conflict(services, match[1], int(match[2]))
     raise InvalidInput("This button is damaged. Use the command again.")
 
 
@@ -129,3 +134,32 @@ class _Label:
 
     async def back(self, actor: Actor) -> Card:
         return Card("Nothing was changed.", rows=receipt_rows(self.classifier, self.event_id))
+
+
+@dataclass(frozen=True)
+class _Conflict:
+    """A text that annotators disagree about: the label chosen is the lead's ruling, and the next text follows."""
+
+    services: Services
+    classifier: str
+    example_id: int
+
+    async def question(self, actor: Actor) -> tuple[str, list[str]]:
+        classifier = await self.services.classifiers.resolve(actor.guild, self.classifier)
+        tie = await self.services.conflicts.show(actor, classifier, self.example_id)
+        every = [count.label.name for count in await self.services.classifiers.labels(classifier)]
+        likely = [label.name for label in tie.labels]
+        return tie.text, [*likely, *(name for name in every if name not in likely)]
+
+    async def give(self, interaction: Interaction, actor: Actor, label: str) -> Card:
+        classifier = await self.services.classifiers.resolve(actor.guild, self.classifier)
+        counts = await self.services.classifiers.labels(classifier)
+        wanted = next((count.label for count in counts if normalise(count.label.name) == normalise(label)), None)
+        if wanted is None:
+            raise NotFound(f"`{self.classifier}` has no such label. Choose it from the menu, or type its exact name.")
+        settled = await self.services.conflicts.settle(actor, classifier, self.example_id, wanted)
+        return await after_settling(self.services, actor, classifier, settled)
+
+    async def back(self, actor: Actor) -> Card:
+        classifier = await self.services.classifiers.resolve(actor.guild, self.classifier)
+        return tie_card(self.classifier, await self.services.conflicts.show(actor, classifier, self.example_id))

@@ -8,21 +8,21 @@ import discord
 from discord import app_commands
 
 from bot.chat import choices
-from bot.chat.answer_cards import receipt_card, teach_form, undo_card
+from bot.chat.answer_cards import receipt_card, teach_form, undo_card, unknown_label_card
 from bot.chat.buttons import answers, pressed
 from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.sending import ask, begin, show
 from bot.chat.text import quoted
-from bot.services.people import Role
+from bot.services.people import Actor, Role
 from bot.services.texts import check_text
-from storage.errors import NotFound, UserError
+from storage.errors import NotFound, UnknownLabel, UserError
 from storage.records import Classifier, Source
 
 if TYPE_CHECKING:
     from bot.chat.client import PupilBot
 
-NOTHING_TO_UNDO = "There is nothing to take back: you have given no label that still counts."
+NOTHING_TO_UNDO = "There is nothing to take back. `/history` shows what you did."
 TAKEN_BACK_ALREADY = "That label was taken back already."
 CAPTURE_IS_OFF = (
     "Pupil does not learn from chat messages here. Discord's Developer Policy (rule 21) does not let bots train on "
@@ -60,8 +60,19 @@ class Labeling(PupilCog):
         await begin(interaction)
         actor = self.actor(interaction)
         chosen = await self.classifier(actor, classifier)
-        receipt = await self.services.labeling.label(actor, chosen, text, label, Source.COMMAND)
+        try:
+            receipt = await self.services.labeling.label(actor, chosen, text, label, Source.COMMAND)
+        except UnknownLabel as error:
+            await show(interaction, await self._offer(actor, chosen, text, error, Source.COMMAND))
+            return
         await show(interaction, receipt_card(receipt, chosen.name))
+
+    async def _offer(
+        self, actor: Actor, classifier: Classifier, text: str, error: UnknownLabel, source: Source
+    ) -> Card:
+        """The text is kept, so that the label can be created or proposed with one click."""
+        kept = await self.services.proposing.keep(actor, classifier, error.name, text, source)
+        return unknown_label_card(str(error), error.name, kept.text, kept.id, lead=actor.role >= Role.LEAD)
 
     async def _open_form(self, interaction: Interaction, text: str, classifier: str | None) -> None:
         """A form has to be the first reply, so there is no "thinking" before it: two reads and a bounded guess."""
@@ -87,12 +98,15 @@ class Labeling(PupilCog):
         chosen = await self.classifier(actor, classifier)
         try:
             receipt = await self.services.labeling.label(actor, chosen, given["text"], given["label"], Source.MODAL)
+        except UnknownLabel as error:
+            await show(interaction, await self._offer(actor, chosen, given["text"], error, Source.MODAL))
+            return
         except UserError as error:  # a long text is not typed twice because of a misspelt label
             await show(interaction, Card(f"{error}\nYour text, so that it is not lost:\n{quoted(given['text'], 1200)}"))
             return
         await show(interaction, receipt_card(receipt, chosen.name))
 
-    @app_commands.command(description="Take back the last label you gave.")
+    @app_commands.command(description="Take back what you did last; once more brings it back.")
     @app_commands.describe(classifier="Only in this classifier (in all, if left out)")
     @app_commands.autocomplete(classifier=choices.classifiers)
     async def undo(self, interaction: Interaction, classifier: str | None = None) -> None:
@@ -107,6 +121,12 @@ class Labeling(PupilCog):
         await begin(interaction)
         receipt = await self.services.labeling.undo(self.actor(interaction), int(event_id))
         await show(interaction, Card(TAKEN_BACK_ALREADY) if receipt is None else undo_card(receipt))
+
+    @pressed(r"redo:(?P<event_id>\d+)")
+    async def redo_one(self, interaction: Interaction, event_id: str) -> None:
+        await begin(interaction)
+        receipt = await self.services.labeling.redo(self.actor(interaction), int(event_id))
+        await show(interaction, undo_card(receipt))
 
     async def label_message(self, interaction: Interaction, message: discord.Message) -> None:
         """The message menu: answers why it cannot."""

@@ -1,19 +1,24 @@
-"""/labels create and list."""
+"""The group /labels. The buttons of what it shows are in `curating`."""
 
 from __future__ import annotations
 
+import discord
 from discord import app_commands
 from discord.ext import commands
 
 from bot.chat import choices
 from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
+from bot.chat.cogs.curating import codebook
+from bot.chat.curating_cards import change_preview_card, changes_card, revert_preview_card
 from bot.chat.overview_cards import labels_card
 from bot.chat.sending import begin, show
 from bot.chat.text import code, listed
 from storage.errors import Conflict, InvalidInput
+from storage.label_changes import ChangeKind
 
 MOST_AT_ONCE = 25
+WHICH = "Which classifier (the channel's, if left out)"
 
 
 class LabelCommands(PupilCog, commands.GroupCog, group_name="labels", group_description="The labels of a classifier"):
@@ -48,6 +53,86 @@ class LabelCommands(PupilCog, commands.GroupCog, group_name="labels", group_desc
         await begin(interaction)
         chosen = await self.classifier(self.actor(interaction), classifier)
         await show(interaction, labels_card(chosen, await self.services.classifiers.labels(chosen)))
+
+    @app_commands.command(description="Give a label another name (leads). What was learned about it stays.")
+    @app_commands.describe(label="Which label", new_name="Its new name", classifier=WHICH)
+    @app_commands.autocomplete(label=choices.labels, classifier=choices.classifiers)
+    async def rename(self, interaction: Interaction, label: str, new_name: str, classifier: str | None = None) -> None:
+        await self._preview(interaction, classifier, ChangeKind.RENAME, label, words=new_name)
+
+    @app_commands.command(description="Make one label of two (leads). It can be taken back.")
+    @app_commands.describe(label="The label that goes", into="The label that stays", classifier=WHICH)
+    @app_commands.autocomplete(label=choices.labels, into=choices.labels, classifier=choices.classifiers)
+    async def merge(self, interaction: Interaction, label: str, into: str, classifier: str | None = None) -> None:
+        await self._preview(interaction, classifier, ChangeKind.MERGE, label, into=into)
+
+    @app_commands.command(description="Put a label away with its texts (leads). It can be brought back.")
+    @app_commands.describe(label="Which label", classifier=WHICH)
+    @app_commands.autocomplete(label=choices.labels, classifier=choices.classifiers)
+    async def archive(self, interaction: Interaction, label: str, classifier: str | None = None) -> None:
+        await self._preview(interaction, classifier, ChangeKind.ARCHIVE, label)
+
+    @app_commands.command(description="Bring an archived or merged label back (leads).")
+    @app_commands.describe(label="Which label", classifier=WHICH)
+    @app_commands.autocomplete(label=choices.archived_labels, classifier=choices.classifiers)
+    async def restore(self, interaction: Interaction, label: str, classifier: str | None = None) -> None:
+        await self._preview(interaction, classifier, ChangeKind.RESTORE, label)
+
+    @app_commands.command(description="Say what belongs under a label (leads); it helps the model.")
+    @app_commands.describe(
+        label="Which label", description="In a few words; left out: takes the description away", classifier=WHICH
+    )
+    @app_commands.autocomplete(label=choices.labels, classifier=choices.classifiers)
+    async def describe(
+        self, interaction: Interaction, label: str, description: str = "", classifier: str | None = None
+    ) -> None:
+        await self._preview(interaction, classifier, ChangeKind.DESCRIBE, label, words=description)
+
+    async def _preview(
+        self,
+        interaction: Interaction,
+        classifier: str | None,
+        kind: ChangeKind,
+        label: str,
+        words: str = "",
+        into: str = "",
+    ) -> None:
+        await begin(interaction)
+        actor = self.actor(interaction)
+        chosen = await self.classifier(actor, classifier)
+        preview = await self.services.curation.preview(actor, chosen, kind, label, words, into)
+        await show(interaction, change_preview_card(preview))
+
+    @app_commands.command(description="What became of the labels: renamed, merged, archived, described, and by whom.")
+    @app_commands.describe(classifier=WHICH)
+    @app_commands.autocomplete(classifier=choices.classifiers)
+    async def history(self, interaction: Interaction, classifier: str | None = None) -> None:
+        await begin(interaction)
+        chosen = await self.classifier(self.actor(interaction), classifier)
+        await show(interaction, changes_card(chosen.name, await self.services.curation.history(chosen), 0))
+
+    @app_commands.command(description="The codebook: why texts have their labels, as leads wrote it down.")
+    @app_commands.describe(classifier=WHICH)
+    @app_commands.autocomplete(classifier=choices.classifiers)
+    async def rules(self, interaction: Interaction, classifier: str | None = None) -> None:
+        await begin(interaction)
+        actor = self.actor(interaction)
+        chosen = await self.classifier(actor, classifier)
+        await show(interaction, await codebook(self.services, actor, chosen, 0))
+
+    @app_commands.command(description="Take back everything that one person labelled since a moment (leads).")
+    @app_commands.describe(
+        member="Whose labels", since="Since when: 2h, 3d, or a date like 2026-11-24 (UTC)", classifier=WHICH
+    )
+    @app_commands.autocomplete(classifier=choices.classifiers)
+    async def revert(
+        self, interaction: Interaction, member: discord.User, since: str, classifier: str | None = None
+    ) -> None:
+        await begin(interaction)
+        actor = self.actor(interaction)
+        chosen = await self.classifier(actor, classifier)
+        draft = await self.services.reverting.preview(actor, chosen, str(member.id), since)
+        await show(interaction, revert_preview_card(draft, chosen.name, str(member.id)))
 
 
 def split_names(names: str) -> list[str]:
