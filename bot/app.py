@@ -13,12 +13,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from bot.inference.engine import Engine
+from bot.inference.insight import Studies
 from bot.inference.instant import InstantMemory
 from bot.inference.memory import available_memory, memory_for_models
 from bot.inference.residents import Residents
 from bot.local_trainer import LocalTrainer
 from bot.playground.objects import CHANNEL_IDS, GUILD_ID
 from bot.services.classifiers import ClassifierService
+from bot.services.forecast import ForecastService
 from bot.services.job_runner import JobRunner
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
@@ -27,8 +29,10 @@ from bot.services.promotion import PromotionService
 from bot.services.serving import Serving
 from bot.services.status import LoopLag, StatusService
 from bot.services.sureness import SurenessService
+from bot.services.suspects import SuspectService
 from bot.services.system import Services
 from bot.services.training import TrainingService
+from bot.services.why import WhyService
 from storage.artifacts import sweep
 from storage.database import Database
 from storage.settings import Settings, read_secret
@@ -105,7 +109,17 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))
         status = StatusService(stores.classifiers, serving, trainer, lag, space)
         sureness = SurenessService(stores, serving, engine)
-        services = Services(classifiers, labeling, prediction, training, promotion, lesson, status, sureness)
+        # What it knows and where it doubts
+        studies = Studies(stores.examples, stores.classifiers, engine)
+        suspects = SuspectService(stores, serving, studies)
+        stack.push_async_callback(suspects.close)
+        forecast = ForecastService(stores, serving, studies)
+        stack.push_async_callback(forecast.close)
+        why = WhyService(stores, serving, engine)
+        services = Services(
+            *(classifiers, labeling, prediction, training, promotion, lesson, status, sureness),
+            *(suspects, why, forecast),
+        )
         yield System(services, stores, serving)
 
 

@@ -81,6 +81,11 @@ def _pool_removal_merging(db: sqlite_utils.Database) -> None:
     db.executescript(_POOL_REMOVAL_MERGING)
 
 
+@MIGRATIONS(name="0008_insight")
+def _insight(db: sqlite_utils.Database) -> None:
+    db.executescript(_KEPT_LABELS)
+
+
 _CLASSIFIERS = """
 CREATE TABLE classifiers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -457,4 +462,21 @@ CROSS JOIN labels AS label ON example.removed_at IS NULL AND label.archived = 0 
           AND opinion.example_id = example.id
     )
 );
+"""
+
+_KEPT_LABELS = """
+-- Labels that looked wrong and that a lead has kept.
+CREATE TABLE kept_labels (
+    guild TEXT NOT NULL,
+    classifier_id INTEGER NOT NULL,
+    example_id INTEGER NOT NULL,
+    label_id INTEGER NOT NULL,
+    kept_by TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    PRIMARY KEY (guild, example_id),
+    FOREIGN KEY (guild, classifier_id, example_id) REFERENCES examples (guild, classifier_id, id) ON DELETE CASCADE,
+    FOREIGN KEY (guild, classifier_id, label_id) REFERENCES labels (guild, classifier_id, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX kept_labels_of_a_classifier ON kept_labels (guild, classifier_id);
 """

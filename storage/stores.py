@@ -9,6 +9,7 @@ from storage.classifiers import Classifiers
 from storage.database import Database
 from storage.examples import Examples
 from storage.jobs import Jobs
+from storage.kept import KeptLabels
 from storage.predictions import Predictions
 from storage.registry import Registry
 from storage.schedules import Schedules
@@ -24,6 +25,7 @@ class Stores:
     jobs: Jobs
     registry: Registry
     schedules: Schedules
+    kept: KeptLabels
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -35,4 +37,5 @@ class Stores:
             Jobs(database),
             Registry(database),
             Schedules(database),
+            KeptLabels(database),
         )

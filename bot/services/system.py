@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.services.classifiers import ClassifierService
+from bot.services.forecast import ForecastService
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
 from bot.services.prediction import PredictionService
 from bot.services.promotion import PromotionService
 from bot.services.status import StatusService
 from bot.services.sureness import SurenessService
+from bot.services.suspects import SuspectService
 from bot.services.training import TrainingService
+from bot.services.why import WhyService
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +27,6 @@ class Services:
     lesson: LessonService
     status: StatusService
     sureness: SurenessService
+    suspects: SuspectService
+    why: WhyService
+    forecast: ForecastService

@@ -12,6 +12,7 @@ from storage.classifiers import Classifiers
 from storage.database import Database
 from storage.examples import Examples
 from storage.jobs import Jobs
+from storage.kept import KeptLabels
 from storage.predictions import Predictions
 from storage.records import Classifier, JobState, Label, ModelVersion, TrainingJob
 from storage.registry import Registry
@@ -31,10 +32,20 @@ class Store:
     jobs: Jobs
     registry: Registry
     schedules: Schedules
+    kept: KeptLabels
 
     @classmethod
     def on(cls, db: Database) -> Store:
-        return cls(db, Classifiers(db), Examples(db), Predictions(db), Jobs(db), Registry(db), Schedules(db))
+        return cls(
+            db,
+            Classifiers(db),
+            Examples(db),
+            Predictions(db),
+            Jobs(db),
+            Registry(db),
+            Schedules(db),
+            KeptLabels(db),
+        )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ READS: dict[str, tuple[Call, Any]] = {
     "examples.changed_since": (lambda s, t, e: s.examples.changed_since(STRANGER, t.id, 0), 0),
     "examples.newest_changes": (lambda s, t, e: s.examples.newest_changes(STRANGER, t.id, 0, 9), []),
     "examples.annotator_names": (lambda s, t, e: s.examples.annotator_names(STRANGER), {}),
+    "examples.opinions": (lambda s, t, e: s.examples.opinions(STRANGER, t.id, [1, 2]), []),
     "examples.annotator_counts": (lambda s, t, e: s.examples.annotator_counts(STRANGER, t.id), []),
     "examples.history": (lambda s, t, e: s.examples.history(STRANGER, "maria", t.id), []),
     "examples.vectors": (lambda s, t, e: s.examples.vectors(STRANGER, "e", ["h"]), {}),
@@ -42,6 +43,8 @@ READS: dict[str, tuple[Call, Any]] = {
     "registry.champion": (lambda s, t, e: s.registry.champion(STRANGER, t.id), 0),
     "registry.promotions": (lambda s, t, e: s.registry.promotions(STRANGER, t.id), []),
     "schedules.get": (lambda s, t, e: s.schedules.get(STRANGER, t.id), None),
+    "kept.of": (lambda s, t, e: s.kept.of(STRANGER, t.id), frozenset()),
+    "kept.forget": (lambda s, t, e: s.kept.forget(STRANGER, 1), False),
     "schedules.take_slot": (lambda s, t, e: s.schedules.take_slot(STRANGER, t.id, "2030-01-01T00:00"), False),
 }
 
@@ -64,6 +67,8 @@ REFUSED: dict[str, Call] = {
     ),
     "examples.retract": lambda s, t, e: s.examples.retract(STRANGER, e, "maria", 1.0),
     "examples.retract_batch": lambda s, t, e: s.examples.retract_batch(STRANGER, "batch", "maria", 1.0),
+    "examples.get": lambda s, t, e: s.examples.get(STRANGER, 1),
+    "kept.keep": lambda s, t, e: s.kept.keep(STRANGER, 1, t.bug.id, "x", 1.0),
     "examples.event": lambda s, t, e: s.examples.event(STRANGER, e),
     "examples.current_label": lambda s, t, e: s.examples.current_label(STRANGER, 1),
     "predictions.get": lambda s, t, e: s.predictions.get(STRANGER, "p1"),
@@ -100,6 +105,7 @@ async def event(store: Store, triage: Triage) -> int:
     await store.examples.remember_annotator(GUILD, "maria", "Maria")
     await store.examples.save_vectors(GUILD, "e", [("h", b"1234")])
     await store.classifiers.set_channel_default(GUILD, "10", triage.id)
+    await store.kept.keep(GUILD, 1, triage.bug.id, "maria", 1.0)
     await store.predictions.add(make_prediction(triage), 3, 7)
     await store.predictions.record_feedback(GUILD, "p1", "maria", True, labelled.event.id, 1.0)
     await store.jobs.create(make_job(triage.classifier, "j1"))
@@ -115,7 +121,7 @@ async def contents(store: Store) -> list[list[tuple[Any, ...]]]:
     return await store.db.read(
         lambda connection: [
             connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in [*tables.split(), "origins", "promotions", "schedules", "annotators", "vectors"]
+            for table in [*tables.split(), "origins", "promotions", "schedules", "annotators", "vectors", "kept_labels"]
         ]
     )
 

@@ -7,6 +7,7 @@ from bot.chat.cogs.base import PupilCog
 from bot.chat.cogs.classifier import ClassifierCommands
 from bot.chat.cogs.correcting import Correcting
 from bot.chat.cogs.general import General
+from bot.chat.cogs.insight import Insight
 from bot.chat.cogs.labeling import Labeling
 from bot.chat.cogs.labels import LabelCommands
 from bot.chat.cogs.models import ModelCommands
@@ -16,6 +17,7 @@ COGS: tuple[type[PupilCog], ...] = (
     Asking,
     Labeling,
     Correcting,
+    Insight,
     LabelCommands,
     ClassifierCommands,
     TrainCommands,

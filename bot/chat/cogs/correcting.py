@@ -1,6 +1,7 @@
 """Choosing another label, for an answer that was wrong or a label that was: a menu, its pages, or typing the name.
 
-What is corrected stands in the ids as a key: "p.<prediction>" or "e.<classifier>.<label event>".
+What is corrected stands in the ids as a key: "p.<prediction>", "e.<classifier>.<label event>", or "s.<place>" of a
+doubtful label.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from bot.chat.buttons import answers, chosen, pressed
 from bot.chat.cards import Card
 from bot.chat.cogs.asking import feedback_card
 from bot.chat.cogs.base import Interaction, PupilCog
+from bot.chat.cogs.insight import PLACE, DoubtedLabel, Place
 from bot.chat.sending import ask, begin, show
 from bot.services.people import Actor
 from storage.errors import Conflict, InvalidInput, NotFound
@@ -22,7 +24,7 @@ from storage.records import Source, normalise
 if TYPE_CHECKING:
     from bot.services.system import Services
 
-KEY = r"(?P<key>p\.\w+|e\.[\w-]+\.\d+)"
+KEY = rf"(?P<key>p\.\w+|e\.[\w-]+\.\d+|s\.{PLACE})"
 
 
 class Target(Protocol):
@@ -73,6 +75,8 @@ def target(services: Services, key: str) -> Target:
         return _Answer(services, match[1])
     if match := re.fullmatch(r"e\.([\w-]+)\.(\d+)", key):
         return _Label(services, match[1], int(match[2]))
+    if match := re.fullmatch(rf"s\.({PLACE})", key):
+        return DoubtedLabel(services, Place.read(match[1]))
     raise InvalidInput("This button is damaged. Use the command again.")
 
 
