@@ -20,6 +20,7 @@ from bot.inference.residents import Residents
 from bot.local_trainer import LocalTrainer
 from bot.playground.objects import CHANNEL_IDS, GUILD_ID
 from bot.services.classifiers import ClassifierService
+from bot.services.comparison import ComparisonService
 from bot.services.forecast import ForecastService
 from bot.services.job_runner import JobRunner
 from bot.services.labeling import LabelingService
@@ -118,7 +119,7 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         why = WhyService(stores, serving, engine)
         services = Services(
             *(classifiers, labeling, prediction, training, promotion, lesson, status, sureness),
-            *(suspects, why, forecast),
+            *(suspects, why, forecast, ComparisonService(stores)),
         )
         yield System(services, stores, serving)
 

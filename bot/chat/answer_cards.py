@@ -133,9 +133,9 @@ def picker_card(key: str, labels: Sequence[str], page: int, text: str = "") -> C
     menu = Menu(f"picked:{key}", "Choose a label", tuple(Choice(name, name) for name in shown))
     if pages == 1:
         return Card(f"{about}{WHICH_LABEL}", rows=(menu, (back,)))
+    there = {(page - 1) % pages: "◀", (page + 1) % pages: "▶"}  # of two pages, both lead to the other one
     turn = (
-        Button("◀", f"pick:{key}:{(page - 1) % pages}"),
-        Button("▶", f"pick:{key}:{(page + 1) % pages}"),
+        *(Button(sign, f"pick:{key}:{number}") for number, sign in there.items()),
         Button("Type it", f"name:{key}", Style.BLUE),
         back,
     )

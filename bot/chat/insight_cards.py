@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bot.chat.answer_cards import version_words
 from bot.chat.cards import Button, Card, Style, Tone
 from bot.chat.overview_cards import person_words
-from bot.chat.text import code, counted, cut, listed, percent, quoted
+from bot.chat.text import ZERO_WIDTH_SPACE, code, counted, cut, listed, percent, quoted
 from bot.services.forecast import Forecast, InTheMaking, TooFew
 from storage.records import EventKind
 
@@ -134,7 +134,8 @@ def why_card(why: Why) -> Card:
 
 def _another(why: Why) -> str:
     """What sets the answer that was given apart from the one that is explained."""
-    given, lines = why.prediction, []
+    given = why.prediction
+    lines = ["This looks like nothing I was taught: even the nearest texts are far."] if why.outside else []
     if given.taught is not None:
         lines.append(f"This very text was labelled {code(given.taught.label)}; below is what the model makes of it.")
     if given.version != why.version:
@@ -164,7 +165,7 @@ def _word_lines(words: Sequence[Word]) -> str:
 
 def _word_line(word: Word) -> str:
     """ "without `refund`: 62 % → 31 %, `question` instead"."""
-    shown = cut(_NOT_SHOWN.sub("", word.word), WORD) or "an invisible character"
+    shown = cut(_NOT_SHOWN.sub("", word.word), WORD).replace("@", "@" + ZERO_WIDTH_SPACE) or "an invisible character"
     return f"without {code(shown)}: {percent(word.before)} → {percent(word.after)}{_instead(word)}"
 
 

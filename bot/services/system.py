@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.services.classifiers import ClassifierService
+from bot.services.comparison import ComparisonService
 from bot.services.forecast import ForecastService
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
@@ -30,3 +31,4 @@ class Services:
     suspects: SuspectService
     why: WhyService
     forecast: ForecastService
+    comparison: ComparisonService

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bot.inference.engine import Engine, Served
+from bot.inference.engine import Engine, Served, judged
 from bot.inference.insight import Word, nearest, weighed, without_words
 from bot.inference.vectors import Vectors
 from bot.services.people import Actor
@@ -53,6 +54,8 @@ class Why:
     """What answers now: all below is about it."""
     scores: tuple[LabelScore, ...]
     """What it answers, best first."""
+    outside: bool
+    """Whether the text looks like nothing that was taught."""
     evidence: tuple[Evidence, ...]
     """Nearest texts of the first label, then of the second."""
     words: tuple[Word, ...]
@@ -85,13 +88,13 @@ class WhyService:
         classifier = await self._classifiers.by_id(actor.guild, prediction.classifier_id)
         served = await self._served(classifier)
         vector, words = await self._read(classifier, served, prediction.text)
-        scores = _scores(served, vector)
+        scores, outside = judged(served.head, vector)
         evidence, left_out = await self._evidence(classifier, served, vector, scores)
         log.info(
             "answer.explained",
             extra={"classifier": classifier.id, "seconds": round(time.perf_counter() - began, 3)},
         )
-        return Why(prediction, served.version, scores, evidence, words, left_out)
+        return Why(prediction, served.version, scores, outside, evidence, words, left_out)
 
     async def _served(self, classifier: Classifier) -> Served:
         await self._serving.ensure(classifier)
@@ -102,7 +105,7 @@ class WhyService:
 
     async def _read(
         self, classifier: Classifier, served: Served, text: str
-    ) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], tuple[Word, ...]]:
+    ) -> tuple[NDArray[np.float32], tuple[Word, ...]]:
         """The text's vector, and the words without which the answer is less sure."""
         words = without_words(text)
         texts = [text, *(rest for _, rest in words)]
@@ -111,7 +114,7 @@ class WhyService:
         return vectors[0], tuple(word for word in found if word.before - word.after >= MATTERS)[:MOST_WORDS]
 
     async def _evidence(
-        self, classifier: Classifier, served: Served, vector: np.ndarray, scores: Sequence[LabelScore]
+        self, classifier: Classifier, served: Served, vector: NDArray[np.float32], scores: Sequence[LabelScore]
     ) -> tuple[tuple[Evidence, ...], bool]:
         rows = [
             row
@@ -142,9 +145,3 @@ class WhyService:
             )
             for row, cosine in found
         )
-
-
-def _scores(served: Served, vector: np.ndarray) -> tuple[LabelScore, ...]:
-    confidences = served.head.probabilities(vector[None, :])[0]
-    best_first = np.argsort(-confidences, kind="stable").tolist()
-    return tuple(LabelScore(served.head.labels[index], float(confidences[index])) for index in best_first)

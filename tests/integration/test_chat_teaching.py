@@ -98,7 +98,7 @@ async def test_a_shared_answer_is_seen_by_all_and_judged_by_each_for_themselves(
     reply = await stage.jonas.command("ask", text="there is a bug in it")
     kept = await stage.jonas.click(reply, "Share")
     assert "Shared with the channel." in kept.text
-    assert kept.buttons == ["Right", "Wrong"]
+    assert kept.buttons == ["Right", "Wrong", "Why"]
     shared = await stage.maria.wait_for(lambda message: "asked:" in str(message["embeds"]))
     assert not shared["flags"] & 64
     receipt = await stage.maria.click(shared, "Right")

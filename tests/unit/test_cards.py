@@ -260,6 +260,12 @@ class TestAnswers:
         assert "Page 3 of 3; 60 labels in all" in last.text
         assert "pick:p.1:0" in last.ids  # ▶ begins again
 
+    @pytest.mark.parametrize("count", [26, 50, 51, 200])
+    def test_no_two_buttons_of_a_picker_are_the_same(self, count: int) -> None:
+        for page in range(-(-count // 25)):
+            ids = picker_card("p.1", [f"label {number}" for number in range(count)], page).ids
+            assert len(set(ids)) == len(ids)
+
     def test_with_no_other_label_the_menu_says_how_to_get_one(self) -> None:
         assert "/labels create" in picker_card("p.1", [], 0).text
 
