@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 1.0
 """Seconds that whoever asks waits for a forecast that is being made."""
 MORE = 100
-"""Labels that it is about."""
+"""Labels that it is about; with fewer rows, as many again."""
 KEPT = 256
 """Forecasts in memory, of the classifiers that were looked at last."""
 
@@ -113,4 +113,5 @@ def _forecast(material: Material, newest: int) -> Forecast:
     names = [label.name for label in material.labels]
     curve = measure(names, material.names, material.vectors, material.targets)
     lacking = wanting(curve)
-    return Forecast(curve.rows, gain(curve, MORE), names[lacking.label], lacking.rows, lacking.right, newest)
+    more = min(MORE, curve.rows)  # a curve says little about more than twice its rows
+    return Forecast(curve.rows, gain(curve, more), names[lacking.label], lacking.rows, lacking.right, newest)
