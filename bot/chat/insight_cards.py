@@ -17,9 +17,8 @@ from bot.services.forecast import Forecast, InTheMaking, TooFew
 from storage.records import EventKind
 
 if TYPE_CHECKING:
-    from bot.inference.insight import Word
     from bot.services.suspects import Doubted, Finished
-    from bot.services.why import Evidence, Why
+    from bot.services.why import Evidence, Why, Word
     from storage.examples import Opinion
     from trainer.model.suspects import NotJudged
 
@@ -27,8 +26,8 @@ MOST_NAMES = 3
 WORD = 40
 SAME = 0.9995
 """Cosine from which a text is the very same one, up to case and spaces."""
-_NOT_SHOWN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-"""Characters that are invisible or turn the direction of the line they stand in."""
+_NOT_SHOWN = re.compile(r"[\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+"""Characters that are invisible or turn the direction of the line they stand in (but not the joiner of emoji)."""
 
 
 # Doubtful labels
@@ -102,6 +101,11 @@ def _people(said: Sequence[Opinion]) -> str:
     return listed([person_words(each.name) for each in said], MOST_NAMES)
 
 
+def one_line(text: str, most: int) -> str:
+    """The beginning of a text for the middle of a line; not escaped."""
+    return cut(" ".join(_NOT_SHOWN.sub("", text).split()), most)
+
+
 def when(moment: float) -> str:
     """A time that Discord shows as "2 days ago"."""
     return f"<t:{int(moment)}:R>"
@@ -153,7 +157,7 @@ def _evidence_words(why: Why) -> str:
 
 def _evidence_line(evidence: Evidence) -> str:
     alike = "the same text" if evidence.similarity > SAME else f"likeness {evidence.similarity:.2f}"
-    text = quoted(cut(" ".join(evidence.example.text.split()), 100))
+    text = quoted(one_line(evidence.example.text, 100))
     return f"{code(evidence.example.label)}{_signed(evidence.opinions)} · {alike}\n{text}"
 
 
@@ -165,7 +169,7 @@ def _word_lines(words: Sequence[Word]) -> str:
 
 def _word_line(word: Word) -> str:
     """ "without `refund`: 62 % → 31 %, `question` instead"."""
-    shown = cut(_NOT_SHOWN.sub("", word.word), WORD).replace("@", "@" + ZERO_WIDTH_SPACE) or "an invisible character"
+    shown = one_line(word.word, WORD).replace("@", "@" + ZERO_WIDTH_SPACE) or "an invisible character"
     return f"without {code(shown)}: {percent(word.before)} → {percent(word.after)}{_instead(word)}"
 
 

@@ -23,6 +23,8 @@ from storage.examples import Opinion
 from storage.records import Classifier, LabelledText, LabelScore, Prediction, Split
 from storage.stores import Stores
 
+__all__ = ["Evidence", "Why", "WhyService", "Word"]
+
 log = logging.getLogger(__name__)
 
 FOR, AGAINST = 3, 2

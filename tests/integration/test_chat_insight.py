@@ -193,9 +193,10 @@ async def test_another_label_than_the_suggested_one_is_chosen_among_more_than_25
     refused = await stage.maria.submit(form, label="no such label")
     assert "has no such label" in refused.text
     assert await label_of(stage, triage, WRONG[1][0]) == "bug"
-    chosen = await stage.maria.select(picker, "extra-29")
-    assert "Changed to `extra-29`." in chosen.text
-    assert await label_of(stage, triage, WRONG[1][0]) == "extra-29"
+    least = next(row["components"][0]["options"][-1]["value"] for row in picker.components)
+    chosen = await stage.maria.select(picker, least)
+    assert f"Changed to `{least}`." in chosen.text
+    assert await label_of(stage, triage, WRONG[1][0]) == least
     assert "· 1 of 4" in (await stage.maria.click(chosen, "Undo")).text
 
 
