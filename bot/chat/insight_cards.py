@@ -195,9 +195,11 @@ def forecast_words(forecast: Forecast | TooFew | InTheMaking) -> str:
 
 
 def _gain_words(forecast: Forecast) -> str:
+    """ "+100 labels like those so far ≈ +1.8 points (0.9 to 2.6), before any training."."""
     gain = forecast.gain
-    low, high, expected = (100 * share for share in (gain.low, gain.high, gain.expected))
-    return f"+{gain.more} labels ≈ +{expected:.1f} points ({low:.1f} to {high:.1f}), if they are like those so far."
+    # Adding zero makes 0.0 of -0.0.
+    low, high, expected = (f"{round(100 * share, 1) + 0.0:.1f}" for share in (gain.low, gain.high, gain.expected))
+    return f"+{gain.more} labels like those so far ≈ +{expected} points ({low} to {high}), before any training."
 
 
 def _label_words(forecast: Forecast) -> str:

@@ -53,7 +53,10 @@ class Material:
 class Studies:
     """Computes on a classifier's labelled texts. Belongs to the engine's event loop."""
 
-    def __init__(self, examples: Examples, classifiers: Classifiers, engine: Engine) -> None:
+    def __init__(
+        self, examples: Examples, classifiers: Classifiers, engine: Engine, *, niceness: int = NICENESS
+    ) -> None:
+        self._niceness = niceness
         self._examples = examples
         self._classifiers = classifiers
         self._vectors = Vectors(examples, engine)
@@ -84,7 +87,7 @@ class Studies:
             name_vectors = await self._vectors.of(guild, encoder, names)
             vectors = await self._vectors.of(guild, encoder, texts)
             material = Material(labels, rows, name_vectors, vectors, targets)
-            return await in_background(partial(compute, material), NICENESS)
+            return await in_background(partial(compute, material), self._niceness)
 
 
 def doubted(material: Material) -> list[Suspect] | NotJudged:

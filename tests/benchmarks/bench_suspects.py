@@ -88,7 +88,7 @@ async def _look(
     """Store the rows, a tenth of them with a changed label, and look at the list."""
     changed = changed_labels(rows, near if name.startswith("nearest") else None, seed)
     classifier = await _taught(name, stores, rows, changed)
-    studies = Studies(stores.examples, stores.classifiers, engine)
+    studies = Studies(stores.examples, stores.classifiers, engine, niceness=0)  # nobody asks meanwhile
     service = SuspectService(stores, cast(Any, _Serving(encoder)), studies)
     began = time.perf_counter()
     found = await service.listed(classifier)

@@ -179,6 +179,9 @@ async def test_a_card_that_is_out_of_date_changes_nothing(stage: RealStage) -> N
     for button in ("Change to question", "Keep bug"):
         assert "Somebody was faster: this text is `idea` now" in (await stage.maria.click(first, button)).text
     assert await label_of(stage, triage, WRONG[1][0]) == "idea"
+    again = await stage.services.suspects.look(LEAD, triage, doubt.event, 0)
+    assert isinstance(again, suspects_module.Doubted)
+    assert again.doubt.text == WRONG[0][0]  # what has been settled is passed over
     assert asked_about(await stage.maria.click(first, "Skip")) == WRONG[0][0]
 
 
@@ -471,7 +474,7 @@ async def test_stats_tell_what_more_labels_would_bring(stage: RealStage) -> None
     assert isinstance(found, Forecast)
     assert found.gain.low <= found.gain.expected <= found.gain.high
     told = (await stage.ada.command("stats")).text
-    assert re.search(r"\+100 labels ≈ \+\d+\.\d points \(-?\d+\.\d to \d+\.\d\)", told)
+    assert re.search(r"\+\d+ labels like those so far ≈ \+\d+\.\d points \(-?\d+\.\d to \d+\.\d\)", told)
     assert re.search(r"`\w+` would gain most: \d+ texts, right in \d+ %\.", told)
 
 
