@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -148,17 +147,14 @@ async def _taught(name: str, stores: Stores, rows: Sequence[Pair], changed: dict
 
 
 def _figures(name: str, rows: int, found: Sequence[Found]) -> Iterator[Figure]:
-    mean = SimpleNamespace(
-        precision=float(np.mean([each.precision for each in found])),
-        recall=float(np.mean([each.recall for each in found])),
-        righted=float(np.mean([each.righted for each in found])),
+    precision, recall, righted = (
+        100 * np.array([getattr(each, what) for each in found]) for what in ("precision", "recall", "righted")
     )
-    worst = 100 * min(each.precision for each in found)
     peer = "random order"
-    yield compared(f"{name}: wrong among the first {FIRST}", 100 * mean.precision, "%", peer, 100 * SHARE)
-    yield Figure(f"{name}: the same, worst of {len(found)} seeds", worst, "%")
-    yield Figure(f"{name}: of the wrong ones anywhere in the list", 100 * mean.recall, "%")
-    yield Figure(f"{name}: true label suggested for the wrong among them", 100 * mean.righted, "%")
+    yield compared(f"{name}: wrong among the first {FIRST}", float(precision.mean()), "%", peer, 100 * SHARE)
+    yield Figure(f"{name}: the same, worst of {len(found)} seeds", float(precision.min()), "%")
+    yield Figure(f"{name}: of the wrong ones anywhere in the list", float(recall.mean()), "%")
+    yield Figure(f"{name}: true label suggested for the wrong among them", float(righted.mean()), "%")
     # The first list also encodes the texts.
     fastest = min(each.seconds for each in found)
     yield Figure(f"{name}: seconds to a list of {rows:,} labels, vectors known", fastest, "s", better="lower")

@@ -39,6 +39,10 @@ class Place:
     example_id: int
     label_id: int
 
+    @property
+    def key(self) -> str:
+        return f"{self.classifier}.{self.event}.{self.position}.{self.example_id}.{self.label_id}"
+
     @classmethod
     def read(cls, key: str) -> Place:
         """Raises InvalidInput."""
@@ -82,11 +86,15 @@ class Insight(PupilCog):
         chosen = await self.classifier(actor, classifier)
         await show(interaction, await next_doubt(self.services, actor, chosen))
 
-    @pressed(rf"doubt:keep:(?P<key>{PLACE})")
-    async def keep(self, interaction: Interaction, key: str) -> None:
+    async def _where(self, interaction: Interaction, key: str) -> tuple[Actor, Classifier, Place]:
+        """Who pressed a button of which doubtful label; the first reply is under way."""
         await begin(interaction)
         actor, place = self.actor(interaction), Place.read(key)
-        chosen = await self.classifier(actor, place.classifier)
+        return actor, await self.classifier(actor, place.classifier), place
+
+    @pressed(rf"doubt:keep:(?P<key>{PLACE})")
+    async def keep(self, interaction: Interaction, key: str) -> None:
+        actor, chosen, place = await self._where(interaction, key)
         label = await self.services.suspects.keep(actor, chosen, place.example_id, place.label_id)
         undo = f"doubt:unkeep:{key}"
         await show(interaction, await after(self.services, actor, chosen, place, kept_words(label), undo))
@@ -94,36 +102,28 @@ class Insight(PupilCog):
     @pressed(rf"doubt:unkeep:(?P<key>{PLACE})")
     async def unkeep(self, interaction: Interaction, key: str) -> None:
         """The text that was kept is shown again."""
-        await begin(interaction)
-        actor, place = self.actor(interaction), Place.read(key)
-        chosen = await self.classifier(actor, place.classifier)
+        actor, chosen, place = await self._where(interaction, key)
         was_kept = await self.services.suspects.doubt_again(actor, chosen, place.example_id)
         note = TAKEN_BACK if was_kept else TAKEN_BACK_ALREADY
         await show(interaction, await at(self.services, actor, chosen, place, note))
 
     @pressed(rf"doubt:change:(?P<key>{PLACE})\.(?P<wanted>\d{{1,18}})")
     async def change(self, interaction: Interaction, key: str, wanted: str) -> None:
-        await begin(interaction)
-        actor, place = self.actor(interaction), Place.read(key)
-        chosen = await self.classifier(actor, place.classifier)
+        actor, chosen, place = await self._where(interaction, key)
         label = await self.services.suspects.label_named(chosen, int(wanted))
         await show(interaction, await rule(self.services, actor, chosen, place, label))
 
     @pressed(rf"doubt:undo:(?P<key>{PLACE})\.(?P<event_id>\d{{1,18}})")
     async def undo(self, interaction: Interaction, key: str, event_id: str) -> None:
         """Takes a ruling back; its text is shown again."""
-        await begin(interaction)
-        actor, place = self.actor(interaction), Place.read(key)
-        chosen = await self.classifier(actor, place.classifier)
+        actor, chosen, place = await self._where(interaction, key)
         receipt = await self.services.labeling.undo(actor, int(event_id))
         note = TAKEN_BACK_ALREADY if receipt is None else TAKEN_BACK
         await show(interaction, await at(self.services, actor, chosen, place, note))
 
     @pressed(rf"doubt:skip:(?P<key>{PLACE})")
     async def skip(self, interaction: Interaction, key: str) -> None:
-        await begin(interaction)
-        actor, place = self.actor(interaction), Place.read(key)
-        chosen = await self.classifier(actor, place.classifier)
+        actor, chosen, place = await self._where(interaction, key)
         await show(interaction, await after(self.services, actor, chosen, place))
 
 
@@ -161,8 +161,7 @@ async def after(
 async def rule(services: Services, actor: Actor, classifier: Classifier, place: Place, label: str) -> Card:
     """Give the label and go on."""
     ruled = await services.suspects.change(actor, classifier, place.example_id, place.label_id, label)
-    key = f"{place.classifier}.{place.event}.{place.position}.{place.example_id}.{place.label_id}"
-    undo = f"doubt:undo:{key}.{ruled.event_id}"
+    undo = f"doubt:undo:{place.key}.{ruled.event_id}"
     return await after(services, actor, classifier, place, ruled_words(ruled.label), undo)
 
 
