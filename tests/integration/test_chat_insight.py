@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import bot.chat.cogs.insight as insight_cog
 import bot.services.suspects as suspects_module
 from bot.playground.reply import Reply
 from bot.services.forecast import Forecast, InTheMaking
@@ -260,6 +261,14 @@ async def test_the_list_is_made_once_for_all_who_ask(stage: RealStage, monkeypat
     assert len(calls) == 1
     await stage.maria.command("suspects")
     assert len(calls) == 2
+
+
+async def test_a_list_that_takes_long_is_announced(stage: RealStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    await doubtful(stage)
+    monkeypatch.setattr(insight_cog, "PATIENCE", 0.0)
+    waiting = await stage.maria.command("suspects")
+    assert "the first one comes here" in waiting.text
+    assert "1 of 2" in (await stage.maria.next(waiting)).text
 
 
 async def test_hostile_texts_do_nothing_on_a_card(stage: RealStage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 PLACE = r"[\w-]+\.\d+\.\d+\.\d+\.\d+"
 """Of a doubtful label: classifier, list, place in it, text, label."""
+PATIENCE = 2.0
+"""Seconds until it is said that the list takes longer."""
+LOOKING = (
+    "Reading every label against all others. With thousands of texts this takes a minute; the first one comes here."
+)
 TAKEN_BACK = "Taken back."
 TAKEN_BACK_ALREADY = "That was taken back already."
 
@@ -76,15 +82,24 @@ class Insight(PupilCog):
     async def suspects(self, interaction: Interaction, classifier: str | None = None) -> None:
         await begin(interaction)
         actor = self.actor(interaction)
-        chosen = await self.classifier(actor, classifier)
-        await show(interaction, await next_doubt(self.services, actor, chosen))
+        await self._look(interaction, actor, await self.classifier(actor, classifier))
 
     @pressed(r"doubt:again:(?P<classifier>[\w-]+)")
     async def again(self, interaction: Interaction, classifier: str) -> None:
         await begin(interaction)
         actor = self.actor(interaction)
-        chosen = await self.classifier(actor, classifier)
-        await show(interaction, await next_doubt(self.services, actor, chosen))
+        await self._look(interaction, actor, await self.classifier(actor, classifier))
+
+    async def _look(self, interaction: Interaction, actor: Actor, classifier: Classifier) -> None:
+        """The first card; where the list takes long to make, that is said meanwhile."""
+        looking = asyncio.create_task(next_doubt(self.services, actor, classifier))
+        try:
+            done, _ = await asyncio.wait({looking}, timeout=PATIENCE)
+            if not done:
+                await show(interaction, Card(LOOKING))
+            await show(interaction, await looking)
+        finally:
+            looking.cancel()
 
     async def _where(self, interaction: Interaction, key: str) -> tuple[Actor, Classifier, Place]:
         """Who pressed a button of which doubtful label; the first reply is under way."""
