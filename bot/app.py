@@ -13,16 +13,19 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from bot.inference.engine import Engine
+from bot.inference.insight import Studies
 from bot.inference.instant import InstantMemory
 from bot.inference.memory import available_memory, memory_for_models
 from bot.inference.residents import Residents
 from bot.local_trainer import LocalTrainer
 from bot.playground.objects import CHANNEL_IDS, GUILD_ID
 from bot.services.classifiers import ClassifierService
+from bot.services.comparison import ComparisonService
 from bot.services.conflicts import ConflictService
 from bot.services.consent import Consent
 from bot.services.curation import CurationService
 from bot.services.examples import ExampleService
+from bot.services.forecast import ForecastService
 from bot.services.imports import ImportService
 from bot.services.job_runner import JobRunner
 from bot.services.labeling import LabelingService
@@ -38,9 +41,11 @@ from bot.services.serving import Serving
 from bot.services.setup import SetupService
 from bot.services.status import LoopLag, StatusService
 from bot.services.sureness import SurenessService
+from bot.services.suspects import SuspectService
 from bot.services.system import Services
 from bot.services.teaching import TeachingService
 from bot.services.training import TrainingService
+from bot.services.why import WhyService
 from storage.artifacts import sweep
 from storage.database import Database
 from storage.settings import Settings, read_secret
@@ -98,7 +103,7 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         plans = await stack.enter_async_context(QuestionPlans(stores, serving, engine))
         teaching = TeachingService(stores, labeling, plans)
         curation = CurationService(stores, serving)
-        conflicts = ConflictService(stores, serving)
+        conflicts = ConflictService(stores, serving, consent)
         reverting = RevertingService(stores, serving)
         proposing = ProposingService(stores, classifiers, labeling)
         promotion = PromotionService(stores.registry, serving)
@@ -131,6 +136,13 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         # Many texts at once, and looking after them
         examples, imports = ExampleService(stores, serving), ImportService(stores, serving, consent)
         stack.push_async_callback(_cancel, asyncio.create_task(imports.keep_clean(), name="old previews"))
+        # What it knows and where it doubts
+        studies = Studies(stores.examples, stores.classifiers, engine)
+        suspects = SuspectService(stores, serving, studies, consent)
+        stack.push_async_callback(suspects.close)
+        forecast = ForecastService(stores, serving, studies)
+        stack.push_async_callback(forecast.close)
+        why, comparison = WhyService(stores, serving, engine), ComparisonService(stores)
         services = Services(
             classifiers=classifiers,
             labeling=labeling,
@@ -150,6 +162,10 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
             conflicts=conflicts,
             reverting=reverting,
             proposing=proposing,
+            suspects=suspects,
+            why=why,
+            forecast=forecast,
+            comparison=comparison,
         )
         yield System(services, stores, serving)
 

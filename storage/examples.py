@@ -22,7 +22,7 @@ from storage.events import LabelResult, Vote
 from storage.records import EventKind, Example, Label, LabelEvent, LabelledText, Source, Split, text_hash
 from storage.rows import row, rows, value
 
-__all__ = ["ChangedText", "Examples", "ImportResult", "LabelResult", "Opinion", "Write"]
+__all__ = ["ChangedText", "Examples", "ImportResult", "LabelResult", "Opinion", "SharedOpinion", "Write"]
 
 LAST_EVENT = 2**63 - 1
 """No event has a higher id: SQLite's are 64-bit integers."""
@@ -59,7 +59,7 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
+class SharedOpinion:
     """What one person says now about a text. A label that was merged counts as the other one."""
 
     example_id: int
@@ -82,6 +82,20 @@ class ChangedText:
     split: Split
     before: int
     """Id of its newest event up to that one; 0: it had none, or was removed then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one annotator says now about one example."""
+
+    example_id: int
+    annotator: str
+    name: str
+    """The annotator's display name, or their id where none was kept."""
+    label: str
+    kind: EventKind
+    """A vote or a ruling."""
+    created_at: float
 
 
 class Examples:
@@ -181,10 +195,6 @@ class Examples:
             lambda tables: events.set_removed(tables.conn, guild, example_id, by, now, removed=False)
         )
 
-    async def by_id(self, guild: str, example_id: int) -> Example:
-        """Also one that was removed. Raises NotFound, also for another guild's."""
-        return await self._db.read(lambda connection: events.find_example(connection, guild, example_id))
-
     async def annotators_of(self, guild: str, example_id: int) -> set[str]:
         """Who says something about an example now."""
         found = await self._db.read(
@@ -263,8 +273,8 @@ class Examples:
         )
         return events.example_from(found) if found else None
 
-    async def example(self, guild: str, example_id: int) -> Example:
-        """Raises NotFound, also for another guild's."""
+    async def get(self, guild: str, example_id: int) -> Example:
+        """Also one that was removed. Raises NotFound, also for another guild's."""
         return await self._db.read(lambda connection: events.find_example(connection, guild, example_id))
 
     async def current_label(self, guild: str, example_id: int) -> Label | None:
@@ -386,6 +396,34 @@ class Examples:
         )
         return {each["id"]: each["name"] for each in found}
 
+    async def opinions(self, guild: str, classifier_id: int, example_ids: Sequence[int]) -> list[Opinion]:
+        """What each annotator says now about these examples, the oldest first. Texts themselves are not read."""
+        wanted = json.dumps(list(example_ids))
+        found = await self._db.read(
+            lambda connection: rows(
+                connection,
+                "SELECT said.example_id, said.annotator, said.kind, said.created_at, label.name AS label, "
+                "coalesce(person.name, said.annotator) AS name FROM json_each(?) AS wanted "
+                "CROSS JOIN opinions AS said ON said.guild = ? AND said.classifier_id = ? "
+                "AND said.example_id = wanted.value "
+                "JOIN labels AS label ON label.id = said.label_id "
+                "LEFT JOIN annotators AS person ON person.guild = said.guild AND person.id = said.annotator "
+                "ORDER BY said.id",
+                (wanted, guild, classifier_id),
+            )
+        )
+        return [
+            Opinion(
+                each["example_id"],
+                each["annotator"],
+                each["name"],
+                each["label"],
+                EventKind(each["kind"]),
+                each["created_at"],
+            )
+            for each in found
+        ]
+
     async def annotator_counts(self, guild: str, classifier_id: int) -> list[tuple[str, int]]:
         """(annotator id, labels that stand), most first."""
         found = await self._db.read(
@@ -448,7 +486,7 @@ class Examples:
         )
         return count
 
-    async def shared_opinions(self, guild: str, classifier_id: int) -> list[Opinion]:
+    async def shared_opinions(self, guild: str, classifier_id: int) -> list[SharedOpinion]:
         """What everybody says about the texts that two or more people have labelled, by example, oldest first."""
         at = (guild, classifier_id)
         found = await self._db.read(
@@ -467,7 +505,7 @@ class Examples:
             )
         )
         return [
-            Opinion(
+            SharedOpinion(
                 each["example_id"],
                 each["text"],
                 each["annotator"],

@@ -101,6 +101,11 @@ def _curating(db: sqlite_utils.Database) -> None:
     db.executescript(_CURATING)
 
 
+@MIGRATIONS(name="0008_insight")
+def _insight(db: sqlite_utils.Database) -> None:
+    db.executescript(_KEPT_LABELS)
+
+
 _CLASSIFIERS = """
 CREATE TABLE classifiers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -695,4 +700,21 @@ CREATE TABLE proposals (
     UNIQUE (guild, classifier_id, key, by, hash),
     FOREIGN KEY (guild, classifier_id) REFERENCES classifiers (guild, id)
 ) STRICT;
+"""
+
+_KEPT_LABELS = """
+-- Labels that looked wrong and that a lead has kept.
+CREATE TABLE kept_labels (
+    guild TEXT NOT NULL,
+    classifier_id INTEGER NOT NULL,
+    example_id INTEGER NOT NULL,
+    label_id INTEGER NOT NULL,
+    kept_by TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    PRIMARY KEY (guild, example_id),
+    FOREIGN KEY (guild, classifier_id, example_id) REFERENCES examples (guild, classifier_id, id) ON DELETE CASCADE,
+    FOREIGN KEY (guild, classifier_id, label_id) REFERENCES labels (guild, classifier_id, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX kept_labels_of_a_classifier ON kept_labels (guild, classifier_id);
 """

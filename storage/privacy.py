@@ -69,7 +69,7 @@ _DELETED = (
 )
 """(table, column): rows that go with the person, beside those that take more than this."""
 
-_EMPTIED = (("examples", "submitted_by"), ("removals", "by"), ("rules", "by"))
+_EMPTIED = (("examples", "submitted_by"), ("removals", "by"), ("rules", "by"), ("kept_labels", "kept_by"))
 """(table, column): rows that stay, and no longer say whose they are."""
 
 

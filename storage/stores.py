@@ -12,6 +12,7 @@ from storage.examples import Examples
 from storage.guilds import Guilds
 from storage.imports import Imports
 from storage.jobs import Jobs
+from storage.kept import KeptLabels
 from storage.label_changes import LabelChanges
 from storage.listing import Listing
 from storage.predictions import Predictions
@@ -44,6 +45,7 @@ class Stores:
     reverts: Reverts
     rules: Rules
     proposals: Proposals
+    kept: KeptLabels
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -65,4 +67,5 @@ class Stores:
             Reverts(database),
             Rules(database),
             Proposals(database),
+            KeptLabels(database),
         )

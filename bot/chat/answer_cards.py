@@ -53,19 +53,19 @@ def _verdict(prediction: Prediction) -> str:
 
 
 def answer_rows(prediction: Prediction, *, shareable: bool) -> tuple[tuple[Button, ...], ...]:
-    """Was it right? One row of buttons; where it is only a guess, the two nearest labels are offered."""
+    """Was it right, and why? One row of buttons; where it is only a guess, the two nearest labels are offered."""
     number = prediction.id
     share = (Button("Share", f"share:{number}"),) if shareable else ()
     if prediction.text is None:  # nothing was kept that could be taught: the buttons count
         return ((Button("Right", f"right:{number}", Style.GREEN), Button("Wrong", f"miss:{number}"), *share),)
-    pick = f"pick:p.{number}:0"
+    pick, why = f"pick:p.{number}:0", Button("Why", f"why:{number}")
     if prediction.is_guess and prediction.taught is None:
         rivals = [
             Button(score.label, f"rival:{number}:{place}", Style.BLUE)
             for place, score in enumerate(prediction.scores[:2])
         ]
-        return ((*rivals, Button("Neither" if len(rivals) > 1 else "Wrong", pick), *share),)
-    return ((Button("Right", f"right:{number}", Style.GREEN), Button("Wrong", pick, Style.RED), *share),)
+        return ((*rivals, Button("Neither" if len(rivals) > 1 else "Wrong", pick), why, *share),)
+    return ((Button("Right", f"right:{number}", Style.GREEN), Button("Wrong", pick, Style.RED), why, *share),)
 
 
 def version_words(version: str) -> str:

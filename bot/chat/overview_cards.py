@@ -137,19 +137,22 @@ def promotion_words(promotion: Promotion) -> str:
     change = f"{version_name(promotion.previous)} → {version_name(promotion.number)}"
     if promotion.by == FALLBACK:
         return f"{change}, because {promotion.reason}"
-    return f"{change} by {'the gate' if promotion.by == 'gate' else _person(promotion.by)}"
+    return f"{change} by {'the gate' if promotion.by == 'gate' else person_words(promotion.by)}"
 
 
-def _person(name: str) -> str:
+def person_words(name: str) -> str:
     """A name as it is, an id as a mention (which pings nobody, see `bot.chat.sending`)."""
     return f"<@{name}>" if name.isdigit() else escaped(name)
 
 
-def stats_card(stats: Stats, schedule: Schedule | None, sureness: Sureness | None = None) -> Card:
-    """What a classifier knows, how it does, and who teaches it. `sureness`: None where its model is not in memory."""
+def stats_card(stats: Stats, schedule: Schedule | None, sureness: Sureness | None = None, forecast: str = "") -> Card:
+    """What a classifier knows, how it does, and who teaches it.
+
+    `sureness`: None where its model is not in memory; `forecast`: what more labels would bring, in words.
+    """
     judged = stats.right + stats.wrong
     verdict = f"{stats.right:,} right, {stats.wrong:,} wrong" if judged else "nobody has judged an answer yet"
-    people = [f"{_person(name)} {given:,}" for name, given in stats.annotators]
+    people = [f"{person_words(name)} {given:,}" for name, given in stats.annotators]
     exam = exam_words(stats.champion) if stats.champion is not None else ""
     fields = [
         ("Answers", f"{version_words(stats.version)}\n{counted(stats.asked, 'question')} asked; {verdict}"),
@@ -161,6 +164,8 @@ def stats_card(stats: Stats, schedule: Schedule | None, sureness: Sureness | Non
         fields.insert(1, ("Its exam", exam))
     if sureness is not None:
         fields.append(("When it answers", sureness_words(sureness)))
+    if forecast:
+        fields.append(("What more labels would bring", forecast))
     if people:
         fields.append(("Taught by", listed(people, MOST_PEOPLE)))
     if stats.agreement is not None:
@@ -178,7 +183,7 @@ def agreement_words(told: ToldAgreement) -> str:
     if told.alpha is None:
         return f"The {told.texts:,} texts that two people have labelled all have the same label."
     labels = [f"{code(name)} {alpha:.2f}" for name, alpha in told.labels]
-    people = [f"{_person(name)} {percent(share)} of {counted(texts, 'text')}" for name, share, texts in told.people]
+    people = [f"{person_words(name)} {percent(share)} of {counted(texts, 'text')}" for name, share, texts in told.people]
     return (
         f"Krippendorff's alpha {told.alpha:.2f} on {told.texts:,} texts with two labels or more (1: always the same, "
         f"0: as by chance)\nBy label, least first: {listed(labels, MOST_PEOPLE)}\n"

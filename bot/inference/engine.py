@@ -165,7 +165,7 @@ class Engine:
         if not served.head.labels:
             raise NotFound("This classifier has no labels yet. Add one with /labels create.")
         reading = await self._read(served.encoder, text, guild, deadline)
-        scores, outside = _judged(served.head, reading.vector)
+        scores, outside = judged(served.head, reading.vector)
         return Answer(
             scores=scores,
             abstained=scores[0].confidence < self._threshold(served, precision),
@@ -258,7 +258,7 @@ def _key(encoder: Encoder, text: str) -> tuple[str, bytes]:
     return encoder.digest, hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _judged(head: Head, vector: NDArray[np.float32]) -> tuple[tuple[LabelScore, ...], bool]:
+def judged(head: Head, vector: NDArray[np.float32]) -> tuple[tuple[LabelScore, ...], bool]:
     """The scores, best first, and whether the text is outside: from the same logits, 14 microseconds at 150 labels."""
     vectors = vector[None, :]
     logits = head.logits(vectors)

@@ -13,7 +13,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.examples import Opinion
+from storage.examples import SharedOpinion
 from storage.records import EventKind
 
 LEAST_TEXTS = 10
@@ -32,7 +32,7 @@ class Agreement:
     """(annotator, share of the others on the same texts who say the same, their texts), least first."""
 
 
-def agreement(opinions: Iterable[Opinion], labels: Collection[int]) -> Agreement:
+def agreement(opinions: Iterable[SharedOpinion], labels: Collection[int]) -> Agreement:
     """Over what people said by themselves (no rulings) with labels that are in use, by example as they come."""
     said = [one for one in opinions if one.kind is EventKind.VOTE and one.label_id in labels]
     units = [list(group) for _, group in groupby(said, key=lambda one: one.example_id)]
@@ -64,7 +64,7 @@ def nominal_alpha(counts: NDArray[np.integer] | NDArray[np.floating]) -> float |
     return float(1 - observed / expected)
 
 
-def _counts(units: Sequence[Sequence[Opinion]], used: Sequence[int]) -> NDArray[np.int64]:
+def _counts(units: Sequence[Sequence[SharedOpinion]], used: Sequence[int]) -> NDArray[np.int64]:
     column = {label: index for index, label in enumerate(used)}
     counts = np.zeros((len(units), len(used)), np.int64)
     for row, unit in enumerate(units):
@@ -77,7 +77,7 @@ def _one_or_not(counts: NDArray[np.int64], column: int) -> NDArray[np.int64]:
     return np.stack([counts[:, column], counts.sum(axis=1) - counts[:, column]], axis=1)
 
 
-def _people(units: Sequence[Sequence[Opinion]]) -> list[tuple[str, float, int]]:
+def _people(units: Sequence[Sequence[SharedOpinion]]) -> list[tuple[str, float, int]]:
     same: dict[str, list[float]] = {}
     for unit in units:
         for one in unit:

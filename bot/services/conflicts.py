@@ -10,10 +10,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
+from bot.services.consent import Consent
 from bot.services.people import Actor, Role
 from bot.services.serving import Serving
 from storage.errors import Conflict, NotFound
-from storage.examples import Opinion
+from storage.examples import SharedOpinion
 from storage.records import Classifier, EventKind, Label, Source
 from storage.rules import Rule
 from storage.stores import Stores
@@ -53,7 +54,8 @@ class Settled:
 
 
 class ConflictService:
-    def __init__(self, stores: Stores, serving: Serving) -> None:
+    def __init__(self, stores: Stores, serving: Serving, consent: Consent) -> None:
+        self._consent = consent
         self._classifiers = stores.classifiers
         self._examples = stores.examples
         self._rules = stores.rules
@@ -86,7 +88,8 @@ class ConflictService:
             NotAllowed; NotFound: no such text; Conflict: somebody settled it otherwise meanwhile.
         """
         actor.require(Role.LEAD, "settle conflicts")
-        example = await self._examples.example(actor.guild, example_id)
+        self._consent.check(actor)
+        example = await self._examples.get(actor.guild, example_id)
         if example.classifier_id != classifier.id:
             raise NotFound(f"There is no example with the id {example_id} in `{classifier.name}`.")
         now = await self._examples.current_label(actor.guild, example_id)
@@ -120,6 +123,7 @@ class ConflictService:
     async def add_rule(self, actor: Actor, classifier: Classifier, label_id: int, text: str, example_id: int) -> Rule:
         """Keep why such texts have the label. Raises NotAllowed, NotFound, InvalidInput (empty or too long)."""
         actor.require(Role.LEAD, "write rules")
+        self._consent.check(actor)
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
         return await self._rules.add(actor.guild, classifier.id, label_id, text, example_id, actor.id, time.time())
 
@@ -138,7 +142,7 @@ class ConflictService:
         actor.require(Role.LEAD, "bring rules back")
         return await self._rules.bring_back(actor.guild, rule_id)
 
-    async def _tie(self, classifier: Classifier, said: builtins.list[Opinion], place: int, total: int) -> Tie:
+    async def _tie(self, classifier: Classifier, said: builtins.list[SharedOpinion], place: int, total: int) -> Tie:
         people = await self._examples.annotator_names(classifier.guild)
         every = {label.id: label for label in await self._classifiers.every_label(classifier.guild, classifier.id)}
         asked = [every[label_id] for label_id, _ in Counter(one.label_id for one in said).most_common()]
@@ -150,7 +154,7 @@ class ConflictService:
         return Tie(said[0].example_id, said[0].text, sayings, used, rules, place, total)
 
 
-def ties(opinions: Iterable[Opinion]) -> list[list[Opinion]]:
+def ties(opinions: Iterable[SharedOpinion]) -> list[list[SharedOpinion]]:
     """The opinions on each text that has no ruling and no label of more than half; in the order given, by example."""
     found = []
     for _, group in groupby(opinions, key=lambda one: one.example_id):

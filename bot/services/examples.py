@@ -133,7 +133,7 @@ class ExampleService:
 
     async def _allowed(self, actor: Actor, example_id: int) -> Example:
         actor.require(Role.MEMBER, "remove texts")
-        example = await self._examples.by_id(actor.guild, example_id)
+        example = await self._examples.get(actor.guild, example_id)
         if actor.role >= Role.LEAD:
             return example
         if example.submitted_by != actor.id or await self._examples.annotators_of(actor.guild, example_id) - {actor.id}:

@@ -203,6 +203,15 @@ class Serving:
         with self._residents.using(prepared.classifier.id):
             await self._memory.go_live(prepared.served)
 
+    async def base_encoder(self, classifier: Classifier) -> Encoder:
+        """The pretrained encoder that the classifier's versions began with; in memory for as long as somebody holds it.
+
+        Raises:
+            Busy, TrainerUnavailable: see `prepare`.
+        """
+        encoder, _ = await self._load_base(classifier.base)
+        return encoder
+
     async def warm(self, classifiers: Sequence[Classifier]) -> None:
         """Brings the first of these into memory before anybody asks; fine-tuned encoders only where there is room."""
         for classifier in classifiers[:WARMED]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.services.classifiers import ClassifierService
+from bot.services.comparison import ComparisonService
 from bot.services.conflicts import ConflictService
 from bot.services.curation import CurationService
 from bot.services.examples import ExampleService
+from bot.services.forecast import ForecastService
 from bot.services.imports import ImportService
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
@@ -20,8 +22,10 @@ from bot.services.reverting import RevertingService
 from bot.services.setup import SetupService
 from bot.services.status import StatusService
 from bot.services.sureness import SurenessService
+from bot.services.suspects import SuspectService
 from bot.services.teaching import TeachingService
 from bot.services.training import TrainingService
+from bot.services.why import WhyService
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +48,7 @@ class Services:
     conflicts: ConflictService
     reverting: RevertingService
     proposing: ProposingService
+    suspects: SuspectService
+    why: WhyService
+    forecast: ForecastService
+    comparison: ComparisonService

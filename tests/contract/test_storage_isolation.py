@@ -51,6 +51,7 @@ READS: dict[str, tuple[Call, Any]] = {
     "examples.removed_since": (lambda s, t, e: s.examples.removed_since(STRANGER, t.id, 0), 0),
     "examples.newest_changes": (lambda s, t, e: s.examples.newest_changes(STRANGER, t.id, 0, 9), []),
     "examples.annotator_names": (lambda s, t, e: s.examples.annotator_names(STRANGER), {}),
+    "examples.opinions": (lambda s, t, e: s.examples.opinions(STRANGER, t.id, [1, 2]), []),
     "examples.annotator_counts": (lambda s, t, e: s.examples.annotator_counts(STRANGER, t.id), []),
     "examples.history": (lambda s, t, e: s.examples.history(STRANGER, "maria", t.id), []),
     "examples.last_write": (lambda s, t, e: s.examples.last_write(STRANGER, "maria"), None),
@@ -93,6 +94,8 @@ READS: dict[str, tuple[Call, Any]] = {
     "privacy.opt_in": (lambda s, t, e: s.privacy.opt_in(STRANGER, "maria"), None),
     "privacy.is_deleted": (lambda s, t, e: s.privacy.is_deleted(STRANGER, "s" * 64), None),
     "schedules.get": (lambda s, t, e: s.schedules.get(STRANGER, t.id), None),
+    "kept.of": (lambda s, t, e: s.kept.of(STRANGER, t.id), frozenset()),
+    "kept.forget": (lambda s, t, e: s.kept.forget(STRANGER, 1), False),
     "schedules.take_slot": (lambda s, t, e: s.schedules.take_slot(STRANGER, t.id, "2030-01-01T00:00"), False),
     "label_changes.history": (lambda s, t, e: s.label_changes.history(STRANGER, t.id), []),
     "reverts.preview": (lambda s, t, e: s.reverts.preview(STRANGER, t.id, "maria", 0.0), RevertPreview(0, 0, 0)),
@@ -121,14 +124,14 @@ REFUSED: dict[str, Call] = {
     "examples.retract_batch": lambda s, t, e: s.examples.retract_batch(STRANGER, "batch", "maria", 1.0),
     "examples.remove": lambda s, t, e: s.examples.remove(STRANGER, 1, "x", 1.0),
     "examples.restore": lambda s, t, e: s.examples.restore(STRANGER, 1, "x", 1.0),
-    "examples.by_id": lambda s, t, e: s.examples.by_id(STRANGER, 1),
     "listing.known": lambda s, t, e: s.listing.known(STRANGER, t.id),
     "imports.get": lambda s, t, e: s.imports.get(STRANGER, "waiting"),
     "imports.content": lambda s, t, e: s.imports.content(STRANGER, "waiting"),
     "imports.apply": lambda s, t, e: s.imports.apply(STRANGER, "waiting", [], [], {}, 1.0),
     "imports.undo": lambda s, t, e: s.imports.undo(STRANGER, "done", 1.0),
+    "examples.get": lambda s, t, e: s.examples.get(STRANGER, 1),
+    "kept.keep": lambda s, t, e: s.kept.keep(STRANGER, 1, t.bug.id, "x", 1.0),
     "examples.event": lambda s, t, e: s.examples.event(STRANGER, e),
-    "examples.example": lambda s, t, e: s.examples.example(STRANGER, 1),
     "examples.give_again": lambda s, t, e: s.examples.give_again(STRANGER, e + 1, "maria", 1.0),
     "examples.current_label": lambda s, t, e: s.examples.current_label(STRANGER, 1),
     "predictions.get": lambda s, t, e: s.predictions.get(STRANGER, "p1"),
@@ -209,6 +212,7 @@ async def event(store: Store, triage: Triage) -> int:
     await store.examples.remember_annotator(GUILD, "maria", "Maria")
     await store.examples.save_vectors(GUILD, "e", [("h", b"1234")])
     await store.classifiers.set_channel_default(GUILD, "10", triage.id)
+    await store.kept.keep(GUILD, 1, triage.bug.id, "maria", 1.0)
     await store.predictions.add(make_prediction(triage), 3, 7)
     await store.predictions.record_feedback(GUILD, "p1", "maria", True, labelled.event.id, 1.0)
     await store.jobs.create(make_job(triage.classifier, "j1"))

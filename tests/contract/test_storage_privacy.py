@@ -29,6 +29,7 @@ FORGOTTEN_IN = {
     "reverts": "deleted where it was their labels; by: who decided",
     "revert_events": "deleted with the reverts",
     "rules": "by: emptied; the text is the team's codebook",
+    "kept_labels": "kept_by: emptied",
     "proposals": "deleted; decided_by: who decided",
     "questions": "deleted",
 }

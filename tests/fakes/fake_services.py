@@ -16,6 +16,7 @@ import numpy as np
 
 from bot.inference.thresholds import sureness
 from bot.services.classifiers import Stats
+from bot.services.forecast import TooFew
 from bot.services.labeling import LabelReceipt, UndoReceipt
 from bot.services.people import Actor, Role
 from bot.services.sureness import SurenessService
@@ -477,6 +478,11 @@ class FakeMorning:
         yield
 
 
+class FakeForecast:
+    async def of(self, classifier: Classifier) -> TooFew:
+        return TooFew(0, 60)
+
+
 class FakeStatus:
     async def status(self) -> dict[str, Any]:
         return {"version": "0.1.0", "uptime_seconds": 12.0, "trainer": {"reachable": True, "device": "cpu"}}
@@ -498,6 +504,7 @@ class FakeServices:
         self.sureness = FakeSureness(self.memory)
         self.setup = FakeSetup()
         self.morning = FakeMorning()
+        self.forecast = FakeForecast()
 
     @property
     def services(self) -> Services:

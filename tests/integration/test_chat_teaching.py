@@ -25,7 +25,7 @@ async def test_asking_shows_label_confidence_and_version_to_the_asker_alone(stag
     assert reply.ephemeral
     assert "**`bug` 90 %**" in reply.text
     assert "v0" in reply.text
-    assert reply.buttons == ["Right", "Wrong", "Share"]
+    assert reply.buttons == ["Right", "Wrong", "Why", "Share"]
 
 
 async def test_right_becomes_a_label_on_the_same_card(stage: Stage) -> None:
@@ -56,7 +56,7 @@ async def test_back_from_the_choice_of_labels_shows_the_answer_again(stage: Stag
     reply = await stage.jonas.command("ask", text="there is a bug in it")
     picker = await stage.jonas.click(reply, "Wrong")
     back = await stage.jonas.click(picker, "Back")
-    assert back.buttons == ["Right", "Wrong", "Share"]
+    assert back.buttons == ["Right", "Wrong", "Why", "Share"]
 
 
 async def test_an_unsure_answer_is_taught_with_one_click(stage: Stage) -> None:
@@ -69,7 +69,7 @@ async def test_an_unsure_answer_is_taught_with_one_click(stage: Stage) -> None:
 async def test_a_text_like_nothing_taught_is_said_to_be_and_taught_with_one_click(stage: Stage) -> None:
     reply = await stage.jonas.command("ask", text="a bug elsewhere")
     assert "This looks like nothing I was taught. The nearest label: `bug` 90 %" in reply.text
-    assert reply.buttons == ["bug", "question", "Neither", "Share"]
+    assert reply.buttons == ["bug", "question", "Neither", "Why", "Share"]
     picker = await stage.jonas.click(reply, "Neither")
     options = picker.components[0]["components"][0]["options"]
     assert [option["value"] for option in options] == ["bug", "question", "idea"]
@@ -98,7 +98,7 @@ async def test_a_shared_answer_is_seen_by_all_and_judged_by_each_for_themselves(
     reply = await stage.jonas.command("ask", text="there is a bug in it")
     kept = await stage.jonas.click(reply, "Share")
     assert "Shared with the channel." in kept.text
-    assert kept.buttons == ["Right", "Wrong"]
+    assert kept.buttons == ["Right", "Wrong", "Why"]
     shared = await stage.maria.wait_for(lambda message: "asked:" in str(message["embeds"]))
     assert not shared["flags"] & 64
     receipt = await stage.maria.click(shared, "Right")

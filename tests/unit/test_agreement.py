@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bot.services.agreement import LEAST_TEXTS, agreement, nominal_alpha
-from storage.examples import Opinion
+from storage.examples import SharedOpinion
 from storage.records import EventKind
 
 MATRICES = st.integers(2, 5).flatmap(
@@ -39,8 +39,8 @@ def test_where_nothing_can_differ_there_is_no_alpha() -> None:
     assert nominal_alpha(np.zeros((0, 2))) is None
 
 
-def said(example: int, who: str, label: int, kind: EventKind = EventKind.VOTE) -> Opinion:
-    return Opinion(example, "text", who, label, kind, 1.0, ruled=False)
+def said(example: int, who: str, label: int, kind: EventKind = EventKind.VOTE) -> SharedOpinion:
+    return SharedOpinion(example, "text", who, label, kind, 1.0, ruled=False)
 
 
 def test_it_is_told_from_ten_texts_on_by_label_and_by_person() -> None:

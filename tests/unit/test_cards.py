@@ -216,19 +216,19 @@ class TestAnswers:
         assert "**`bug` 91 %**" in card.body
         assert "`question` 6 % · `praise` 2 % · `spam` 1 % and 1 more" in card.body
         assert card.footer == "triage · v3+2, 2 labels not trained in yet · 12 ms"
-        assert [button.label for button in card.rows[0]] == ["Right", "Wrong", "Share"]  # type: ignore[union-attr]
+        assert [button.label for button in card.rows[0]] == ["Right", "Wrong", "Why", "Share"]  # type: ignore[union-attr]
 
     def test_an_unsure_answer_says_so_and_offers_both(self) -> None:
         card = answer_card(prediction(scores=scores(("A", 0.44), ("B", 0.41), ("C", 0.15)), abstained=True))
         assert "not sure: `A` 0.44 / `B` 0.41" in card.body
-        assert [button.label for button in card.rows[0]] == ["A", "B", "Neither", "Share"]  # type: ignore[union-attr]
+        assert [button.label for button in card.rows[0]] == ["A", "B", "Neither", "Why", "Share"]  # type: ignore[union-attr]
 
     def test_a_text_like_nothing_taught_is_only_a_guess_unless_a_person_taught_it(self) -> None:
         strange = prediction(outside=True)
         card = answer_card(strange)
         assert card.body == "> It crashes\n\nThis looks like nothing I was taught. The nearest label: `bug` 91 %"
         assert card.tone is Tone.CAREFUL
-        assert [button.label for button in card.rows[0]] == ["bug", "question", "Neither", "Share"]  # type: ignore[union-attr]
+        assert [button.label for button in card.rows[0]] == ["bug", "question", "Neither", "Why", "Share"]  # type: ignore[union-attr]
         both = answer_card(replace(strange, abstained=True))
         assert both == card
         known = answer_card(
@@ -236,7 +236,7 @@ class TestAnswers:
         )
         assert "nothing I was taught" not in known.body
         assert known.tone is Tone.GOOD
-        assert [button.label for button in known.rows[0]] == ["Right", "Wrong", "Share"]  # type: ignore[union-attr]
+        assert [button.label for button in known.rows[0]] == ["Right", "Wrong", "Why", "Share"]  # type: ignore[union-attr]
 
     def test_a_text_that_was_cut_is_said_to_be(self) -> None:
         assert "only its beginning counted" in answer_card(prediction(cut=True)).body
@@ -273,6 +273,12 @@ class TestAnswers:
         assert last.ids == ["picked:p.1", "pick:p.1:1", "name:p.1", "back:p.1"]
         two = picker_card("p.1", names[:30], 0)
         assert two.ids == ["picked:p.1", "pick:p.1:1", "name:p.1", "back:p.1"], "no id comes twice"
+
+    @pytest.mark.parametrize("count", [26, 50, 51, 200])
+    def test_no_two_buttons_of_a_picker_are_the_same(self, count: int) -> None:
+        for page in range(-(-count // 25)):
+            ids = picker_card("p.1", [f"label {number}" for number in range(count)], page).ids
+            assert len(set(ids)) == len(ids)
 
     def test_with_no_other_label_the_menu_says_how_to_get_one(self) -> None:
         assert "/labels create" in picker_card("p.1", [], 0).text

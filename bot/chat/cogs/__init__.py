@@ -11,6 +11,7 @@ from bot.chat.cogs.curating import Curating
 from bot.chat.cogs.examples import ExampleCommands
 from bot.chat.cogs.general import General
 from bot.chat.cogs.history import History
+from bot.chat.cogs.insight import Insight
 from bot.chat.cogs.labeling import Labeling
 from bot.chat.cogs.labels import LabelCommands
 from bot.chat.cogs.models import ModelCommands
@@ -28,6 +29,7 @@ COGS: tuple[type[PupilCog], ...] = (
     History,
     Correcting,
     Proposing,
+    Insight,
     LabelCommands,
     ExampleCommands,
     Curating,

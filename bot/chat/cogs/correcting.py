@@ -1,7 +1,7 @@
 """Choosing another label, for an answer that was wrong or a label that was: a menu, its pages, or typing the name.
 
-What is corrected stands in the ids as a key: "p.<prediction>", "e.<classifier>.<label event>" or
-"c.<classifier>.<example>".
+What is corrected stands in the ids as a key: "p.<prediction>", "e.<classifier>.<label event>",
+"c.<classifier>.<example>", or "s.<place>" of a doubtful label.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from bot.chat.cards import Card
 from bot.chat.cogs.asking import feedback_card
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.cogs.conflicts import after_settling
+from bot.chat.cogs.insight import PLACE, DoubtedLabel, Place
 from bot.chat.conflict_cards import tie_card
 from bot.chat.sending import ask, begin, show
 from bot.services.people import Actor, Role
@@ -25,7 +26,7 @@ from storage.records import Source, normalise
 if TYPE_CHECKING:
     from bot.services.system import Services
 
-KEY = r"(?P<key>p\.\w+|[ec]\.[\w-]+\.\d+)"
+KEY = rf"(?P<key>p\.\w+|[ec]\.[\w-]+\.\d+|s\.{PLACE})"
 
 
 class Target(Protocol):
@@ -80,6 +81,8 @@ def target(services: Services, key: str) -> Target:
         return _Label(services, match[1], int(match[2]))
     if match := re.fullmatch(r"c\.([\w-]+)\.(\d+)", key):
         return _Conflict(services, match[1], int(match[2]))
+    if match := re.fullmatch(rf"s\.({PLACE})", key):
+        return DoubtedLabel(services, Place.read(match[1]))
     raise InvalidInput("This button is damaged. Use the command again.")
 
 

@@ -8,6 +8,7 @@ from discord import app_commands
 
 from bot.chat import choices
 from bot.chat.cogs.base import Interaction, PupilCog
+from bot.chat.insight_cards import forecast_words
 from bot.chat.overview_cards import help_card, stats_card, status_card
 from bot.chat.sending import begin, show
 from bot.services.people import Role
@@ -24,7 +25,8 @@ class General(PupilCog):
         chosen = await self.classifier(self.actor(interaction), classifier)
         schedule = await self.services.training.get_schedule(chosen)
         stats = await self.services.classifiers.stats(chosen)
-        await show(interaction, stats_card(stats, schedule, self.services.sureness.known(chosen)))
+        forecast = forecast_words(await self.services.forecast.of(chosen))
+        await show(interaction, stats_card(stats, schedule, self.services.sureness.known(chosen), forecast))
 
     @app_commands.command(description="Every command, and what teaching means.")
     async def help(self, interaction: Interaction) -> None:

@@ -1,4 +1,4 @@
-"""/model list, promote and rollback; the buttons Promote, Roll back and Back to."""
+"""/model list, compare, promote and rollback; the buttons Promote, Roll back and Back to."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bot.chat import choices
 from bot.chat.buttons import pressed
 from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
+from bot.chat.compare_cards import compare_card
 from bot.chat.overview_cards import swap_card, swapped_words, versions_card
 from bot.chat.sending import begin, share, show
 from bot.services.people import Actor
@@ -29,6 +30,16 @@ class ModelCommands(PupilCog, commands.GroupCog, group_name="model", group_descr
         versions = await self.services.promotion.versions(chosen)
         promotions = await self.services.promotion.promotions(chosen)
         await show(interaction, versions_card(chosen, versions, promotions, time.time()))
+
+    @app_commands.command(description="Two versions side by side: which is better, and what flipped between them.")
+    @app_commands.rename(one="a", other="b")
+    @app_commands.describe(one="A version, for example v2", other="Another one", classifier="Which classifier")
+    @app_commands.autocomplete(one=choices.versions, other=choices.versions, classifier=choices.classifiers)
+    async def compare(self, interaction: Interaction, one: str, other: str, classifier: str | None = None) -> None:
+        await begin(interaction)
+        chosen = await self.classifier(self.actor(interaction), classifier)
+        found = await self.services.comparison.compare(chosen, version_number(one), version_number(other))
+        await show(interaction, compare_card(found))
 
     @app_commands.command(description="Make a version answer from now on (leads).")
     @app_commands.describe(version="Which version, for example v3", classifier="Which classifier")
