@@ -19,9 +19,12 @@ from bot.inference.residents import Residents
 from bot.local_trainer import LocalTrainer
 from bot.playground.objects import CHANNEL_IDS, GUILD_ID
 from bot.services.classifiers import ClassifierService
+from bot.services.decisions import DecisionService
+from bot.services.drawing import Drawing
 from bot.services.job_runner import JobRunner
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
+from bot.services.pins import PinService
 from bot.services.prediction import PredictionService
 from bot.services.promotion import PromotionService
 from bot.services.serving import Serving
@@ -29,6 +32,7 @@ from bot.services.status import LoopLag, StatusService
 from bot.services.sureness import SurenessService
 from bot.services.system import Services
 from bot.services.training import TrainingService
+from bot.services.trials import TrialService
 from storage.artifacts import sweep
 from storage.database import Database
 from storage.settings import Settings, read_secret
@@ -82,7 +86,7 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
             stores, base=settings.base, version_of=serving.version_of, changed=serving.touch
         )
         labeling = LabelingService(stores, serving, base=settings.base)
-        promotion = PromotionService(stores.registry, serving)
+        promotion = PromotionService(stores.registry, serving, TrialService(stores, serving))
         runner = await stack.enter_async_context(
             JobRunner(
                 stores,
@@ -105,7 +109,21 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))
         status = StatusService(stores.classifiers, serving, trainer, lag, space)
         sureness = SurenessService(stores, serving, engine)
-        services = Services(classifiers, labeling, prediction, training, promotion, lesson, status, sureness)
+        # How people decide what goes live
+        pins = PinService(stores, labeling, serving)
+        decisions = DecisionService(stores, Drawing(space / "plots"))
+        services = Services(
+            classifiers,
+            labeling,
+            prediction,
+            training,
+            promotion,
+            lesson,
+            status,
+            sureness,
+            pins=pins,
+            decisions=decisions,
+        )
         yield System(services, stores, serving)
 
 

@@ -9,9 +9,11 @@ from storage.classifiers import Classifiers
 from storage.database import Database
 from storage.examples import Examples
 from storage.jobs import Jobs
+from storage.pins import Pins
 from storage.predictions import Predictions
 from storage.registry import Registry
 from storage.schedules import Schedules
+from storage.trials import Trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Stores:
     jobs: Jobs
     registry: Registry
     schedules: Schedules
+    pins: Pins
+    trials: Trials
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -35,4 +39,6 @@ class Stores:
             Jobs(database),
             Registry(database),
             Schedules(database),
+            Pins(database),
+            Trials(database),
         )

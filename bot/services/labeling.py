@@ -94,7 +94,7 @@ class LabelingService:
             InvalidInput (the text), NotFound (no such label; the message names the nearest), StorageError.
         """
         text = check_text(text)
-        wanted = await self._find_label(classifier, label)
+        wanted = await self.find_label(classifier, label)
         guess, version = await self._guess(classifier, text)
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
         result = await self._examples.add_label(
@@ -189,7 +189,8 @@ class LabelingService:
     async def _labels(self, classifier: Classifier) -> list[Label]:
         return await self._classifiers.labels(classifier.guild, classifier.id)
 
-    async def _find_label(self, classifier: Classifier, name: str) -> Label:
+    async def find_label(self, classifier: Classifier, name: str) -> Label:
+        """The label of that name. Raises NotFound, which names the nearest ones."""
         labels = {normalise(label.name): label for label in await self._labels(classifier)}
         if (found := labels.get(normalise(name))) is not None:
             return found

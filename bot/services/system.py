@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.services.classifiers import ClassifierService
+from bot.services.decisions import DecisionService
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
+from bot.services.pins import PinService
 from bot.services.prediction import PredictionService
 from bot.services.promotion import PromotionService
 from bot.services.status import StatusService
@@ -24,3 +26,5 @@ class Services:
     lesson: LessonService
     status: StatusService
     sureness: SurenessService
+    pins: PinService
+    decisions: DecisionService

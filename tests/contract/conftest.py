@@ -12,10 +12,12 @@ from storage.classifiers import Classifiers
 from storage.database import Database
 from storage.examples import Examples
 from storage.jobs import Jobs
+from storage.pins import Pins
 from storage.predictions import Predictions
 from storage.records import Classifier, JobState, Label, ModelVersion, TrainingJob
 from storage.registry import Registry
 from storage.schedules import Schedules
+from storage.trials import Trials
 
 GUILD = "g1"
 
@@ -31,10 +33,22 @@ class Store:
     jobs: Jobs
     registry: Registry
     schedules: Schedules
+    pins: Pins
+    trials: Trials
 
     @classmethod
     def on(cls, db: Database) -> Store:
-        return cls(db, Classifiers(db), Examples(db), Predictions(db), Jobs(db), Registry(db), Schedules(db))
+        return cls(
+            db,
+            Classifiers(db),
+            Examples(db),
+            Predictions(db),
+            Jobs(db),
+            Registry(db),
+            Schedules(db),
+            Pins(db),
+            Trials(db),
+        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 from storage.errors import NotFound, StorageError, UserError
 from storage.records import ClassifierSettings, JobState, Schedule, Source
 from tests.contract.conftest import GUILD, Store, Triage, make_job, make_triage, make_version
+from tests.contract.test_storage_pins import make_trial
 from tests.contract.test_storage_predictions import make_prediction
 
 STRANGER = "g2"
@@ -34,6 +35,9 @@ READS: dict[str, tuple[Call, Any]] = {
     "examples.vectors": (lambda s, t, e: s.examples.vectors(STRANGER, "e", ["h"]), {}),
     "examples.remove_unlabelled": (lambda s, t, e: s.examples.remove_unlabelled(STRANGER, "pool", "maria"), 0),
     "predictions.feedback_counts": (lambda s, t, e: s.predictions.feedback_counts(STRANGER, t.id), (0, 0)),
+    "examples.texts": (lambda s, t, e: s.examples.texts(STRANGER, t.id, [1, 2]), {}),
+    "predictions.recent_questions": (lambda s, t, e: s.predictions.recent_questions(STRANGER, t.id, 0.0, 9), []),
+    "predictions.texts": (lambda s, t, e: s.predictions.texts(STRANGER, ["p1"]), {}),
     "predictions.count": (lambda s, t, e: s.predictions.count(STRANGER, t.id), 0),
     "jobs.active": (lambda s, t, e: s.jobs.active(STRANGER, t.id), None),
     "jobs.latest": (lambda s, t, e: s.jobs.latest(STRANGER, t.id), None),
@@ -41,6 +45,9 @@ READS: dict[str, tuple[Call, Any]] = {
     "registry.list": (lambda s, t, e: s.registry.list(STRANGER, t.id), []),
     "registry.champion": (lambda s, t, e: s.registry.champion(STRANGER, t.id), 0),
     "registry.promotions": (lambda s, t, e: s.registry.promotions(STRANGER, t.id), []),
+    "pins.list": (lambda s, t, e: s.pins.list(STRANGER, t.id), []),
+    "pins.some": (lambda s, t, e: s.pins.some(STRANGER, t.id, [1]), {}),
+    "trials.get": (lambda s, t, e: s.trials.get(STRANGER, t.id, 1), None),
     "schedules.get": (lambda s, t, e: s.schedules.get(STRANGER, t.id), None),
     "schedules.take_slot": (lambda s, t, e: s.schedules.take_slot(STRANGER, t.id, "2030-01-01T00:00"), False),
 }
@@ -74,9 +81,14 @@ REFUSED: dict[str, Call] = {
     "registry.promote": lambda s, t, e: s.registry.promote(STRANGER, t.id, 0, 1, "x", "mine", 1.0),
     "registry.base_on": lambda s, t, e: s.registry.base_on(STRANGER, t.id, None),
     "registry.mark_damaged": lambda s, t, e: s.registry.mark_damaged(STRANGER, t.id, 1),
+    "registry.note_decision": lambda s, t, e: s.registry.note_decision(STRANGER, t.id, 1, "mine"),
+    "pins.add": lambda s, t, e: s.pins.add(STRANGER, t.id, "mine", t.bug.id, "x", 1.0),
+    "pins.get": lambda s, t, e: s.pins.get(STRANGER, 1),
+    "pins.remove": lambda s, t, e: s.pins.remove(STRANGER, 1, 1.0),
+    "pins.restore": lambda s, t, e: s.pins.restore(STRANGER, 1),
 }
 
-GUILD_IN_THE_RECORD = {"predictions.add", "jobs.create", "jobs.change", "registry.add", "schedules.save"}
+GUILD_IN_THE_RECORD = {"predictions.add", "jobs.create", "jobs.change", "registry.add", "schedules.save", "trials.save"}
 """Tested below."""
 
 OTHERWISE = {
@@ -106,6 +118,8 @@ async def event(store: Store, triage: Triage) -> int:
     await store.registry.add(make_version(triage.classifier))
     await store.registry.promote(GUILD, triage.id, 1, 0, "gate", "better", 1.0)
     await store.schedules.save(Schedule(GUILD, triage.id, "0 3 * * *", None, "UTC", True, None))
+    await store.pins.add(GUILD, triage.id, "pinned", triage.bug.id, "maria", 1.0)
+    await store.trials.save(make_trial(triage))
     await make_triage(store, STRANGER, "stranger")
     return labelled.event.id
 
@@ -115,7 +129,16 @@ async def contents(store: Store) -> list[list[tuple[Any, ...]]]:
     return await store.db.read(
         lambda connection: [
             connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-            for table in [*tables.split(), "origins", "promotions", "schedules", "annotators", "vectors"]
+            for table in [
+                *tables.split(),
+                "origins",
+                "promotions",
+                "schedules",
+                "annotators",
+                "vectors",
+                "pins",
+                "trials",
+            ]
         ]
     )
 
@@ -148,6 +171,7 @@ async def test_a_record_with_another_guilds_ids_is_not_found(store: Store, triag
         lambda: store.jobs.change(make_job(foreign, "j1"), JobState.CANCELLED, 1.0),
         lambda: store.registry.add(make_version(foreign)),
         lambda: store.registry.base_on(STRANGER, strangers.id, ours),
+        lambda: store.trials.save(dataclasses.replace(make_trial(triage), guild=STRANGER)),
         lambda: store.schedules.save(Schedule(STRANGER, triage.id, None, 1, "UTC", True, None)),
     ]
     for call in calls:

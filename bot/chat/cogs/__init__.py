@@ -6,10 +6,12 @@ from bot.chat.cogs.asking import Asking
 from bot.chat.cogs.base import PupilCog
 from bot.chat.cogs.classifier import ClassifierCommands
 from bot.chat.cogs.correcting import Correcting
+from bot.chat.cogs.decisions import Decisions
 from bot.chat.cogs.general import General
 from bot.chat.cogs.labeling import Labeling
 from bot.chat.cogs.labels import LabelCommands
 from bot.chat.cogs.models import ModelCommands
+from bot.chat.cogs.pins import PinCommands
 from bot.chat.cogs.training import TrainCommands
 
 COGS: tuple[type[PupilCog], ...] = (
@@ -20,5 +22,7 @@ COGS: tuple[type[PupilCog], ...] = (
     ClassifierCommands,
     TrainCommands,
     ModelCommands,
+    PinCommands,
+    Decisions,
     General,
 )

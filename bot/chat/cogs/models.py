@@ -12,6 +12,7 @@ from bot.chat import choices
 from bot.chat.buttons import pressed
 from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
+from bot.chat.decision_cards import promoted_words
 from bot.chat.overview_cards import swap_card, swapped_words, versions_card
 from bot.chat.sending import begin, share, show
 from bot.services.people import Actor
@@ -96,7 +97,10 @@ class ModelCommands(PupilCog, commands.GroupCog, group_name="model", group_descr
         self, interaction: Interaction, actor: Actor, classifier: Classifier, promotion: Promotion
     ) -> None:
         """A swap concerns the team: the person gets their answer, the channel a message with the way back."""
-        await show(interaction, Card(swapped_words(classifier.name, promotion)))
+        done = swapped_words(classifier.name, promotion)
+        is_rollback = promotion.number < promotion.previous
+        tried = () if is_rollback else await self.services.promotion.pins(classifier, promotion.number)
+        await show(interaction, Card(promoted_words(done, tried)))
         await share(interaction, swap_card(classifier.name, promotion, actor.name))
 
 
