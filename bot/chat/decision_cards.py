@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from bot.services.trials import TriedPin
 
 PINS_A_PAGE = 8
-SHOWN_BROKEN = 4
-"""Broken pins that a result spells out; the others are counted."""
+SHOWN_BROKEN = 5
+ROOM_FOR_BROKEN = 900
+"""Broken pins that a result spells out, and the characters for them in its field; the others are counted."""
 SHOWN_MISTAKES = 8
 TEXT = 120
 """Characters of a text in a list."""
@@ -113,9 +114,7 @@ def tried_words(tried: Sequence[TriedPin]) -> str:
     unasked = sum(outcome.said is None for outcome in outcomes)
     hold = sum(outcome.holds for outcome in outcomes)
     broken = [each for each in tried if each.outcome.said is not None and not each.outcome.holds]
-    lines = [_tally(hold, len(broken), unasked), *map(broken_words, broken[:SHOWN_BROKEN])]
-    if (left := len(broken) - SHOWN_BROKEN) > 0:
-        lines.append(f"and {left} more; `/pin list` shows what is broken now")
+    lines = [_tally(hold, len(broken), unasked), *_broken_lines(broken)]
     if unasked:
         lines.append(f"{counted(unasked, 'pin')} not asked: the label is archived")
     return "\n".join(lines)
@@ -131,6 +130,15 @@ def broken_words(tried: TriedPin) -> str:
     )
 
 
+def _broken_lines(broken: Sequence[TriedPin]) -> list[str]:
+    lines = [broken_words(each) for each in broken[:SHOWN_BROKEN]]
+    while sum(map(len, lines)) > ROOM_FOR_BROKEN:
+        lines.pop()
+    if left := len(broken) - len(lines):
+        lines.append(f"and {left} more; `/pin list` shows what is broken now")
+    return lines
+
+
 def newly_broken(tried: Sequence[TriedPin]) -> list[TriedPin]:
     return [each for each in tried if each.outcome.newly_broken]
 
@@ -140,10 +148,7 @@ def promoted_words(done: str, tried: Sequence[TriedPin]) -> str:
     broken = newly_broken(tried)
     if not broken:
         return done
-    lines = [f"It breaks {counted(len(broken), 'pinned test')}:", *map(broken_words, broken[:SHOWN_BROKEN])]
-    if (left := len(broken) - SHOWN_BROKEN) > 0:
-        lines.append(f"and {left} more")
-    return "\n".join([*lines, done])
+    return "\n".join([f"It breaks {counted(len(broken), 'pinned test')}:", *_broken_lines(broken), done])
 
 
 # What changed

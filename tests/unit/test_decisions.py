@@ -1,4 +1,4 @@
-"""What is looked at before deciding: the part of a confusion matrix that is drawn, its words, and the drawing itself."""
+"""What is looked at before deciding: the part of a confusion matrix that is drawn, its words, and the drawing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.chat.cards import MAX_ALT_TEXT, fitted
+from bot.chat.cards import MAX_ALT_TEXT, MAX_FIELD_VALUE, fitted
 from bot.chat.decision_cards import alt_text, confusion_card, flips_card, pins_card, promoted_words, tried_words
 from bot.services.confusion import MOST_LABELS, SHOWN_LABELS, Confusion, confusion_of
 from bot.services.decisions import ConfusionPicture, Flip, FlipKind, FlipPage
@@ -38,10 +38,10 @@ class TestConfusion:
     def test_of_more_labels_the_most_confused_are_drawn_and_the_rest_is_counted(self) -> None:
         wrong = {(number, number + 1): 40 - number for number in range(30)}
         found = confusion_of(report(40, wrong))
-        assert found.labels == tuple(f"label {number}" for number in range(SHOWN_LABELS))
+        assert found.labels == tuple(f"label {number}" for number in range(1, 1 + SHOWN_LABELS))
         assert found.labels_left_out == 25
         drawn = sum(map(sum, found.counts)) - 5 * SHOWN_LABELS
-        assert drawn == sum(40 - number for number in range(14))
+        assert drawn == sum(40 - number for number in range(1, SHOWN_LABELS))
         assert drawn + found.mistakes_left_out == sum(wrong.values())
         card = confusion_card(ConfusionPicture("triage", 3, found, b"png"))
         assert f"the other 25 labels take part in {found.mistakes_left_out} more" in card.body
@@ -113,20 +113,22 @@ def tried(number: int, *, holds: bool = False, held: bool = True, said: str | No
 
 class TestPinWords:
     def test_a_result_spells_out_a_few_broken_pins_and_counts_the_rest(self) -> None:
-        words = tried_words([tried(number) for number in range(7)] + [tried(8, holds=True, said="bug")])
+        words = tried_words([tried(number) for number in range(9)] + [tried(9, holds=True, said="bug")])
         assert words.startswith(
-            "1 holds, 7 broken\n“it crashes” should be `bug` (pinned by Ma\\*ria), it says `question`"
+            "1 holds, 9 broken\n“it crashes” should be `bug` (pinned by Ma\\*ria), it says `question`"
         )
-        assert words.endswith("and 3 more; `/pin list` shows what is broken now")
+        assert words.endswith("and 4 more; `/pin list` shows what is broken now")
 
     def test_the_longest_result_fits_into_a_field(self) -> None:
         long = TriedPin(pin(1, "*" * 4000), PinOutcome(1, "q" * 60, 0.62, False, False))
-        assert len(tried_words([long] * 200)) <= 2048
+        words = tried_words([long] * 200)
+        assert len(words) <= MAX_FIELD_VALUE
+        assert f"and {200 - words.count('“')} more" in words
 
     def test_only_newly_broken_pins_are_named_by_a_promotion(self) -> None:
         assert promoted_words("Done.", [tried(1, held=False), tried(2, holds=True), tried(3, said=None)]) == "Done."
         assert promoted_words("Done.", [tried(1)]).endswith("\nDone.")
-        assert "and 2 more" in promoted_words("Done.", [tried(number) for number in range(6)])
+        assert "and 1 more" in promoted_words("Done.", [tried(number) for number in range(6)])
 
     def test_a_full_page_of_the_longest_pins_fits(self) -> None:
         states = [PinState(pin(number, "_" * 4000), "q" * 60, 0.5, "v1+2") for number in range(200)]
