@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 WIDTH = 1000
-"""Pixels. A phone shows 400 of them, so hardly anything is written smaller than 22."""
+"""Pixels. A phone shows it 400 or fewer wide, so nothing is written smaller than 22."""
 PAPER, INK, GRID = "#f2f3f5", "#1e1f22", "#c9ccd3"
 """An opaque ground of its own: the same picture is legible on Discord's dark (#313338) and light (#ffffff) one."""
 LONGEST = 20
@@ -22,8 +22,10 @@ DOTS_PER_INCH = 72
 """So that a point is a pixel."""
 MARGIN = 14
 """Pixels."""
-PLAIN = 4
-"""Labels up to which their names stand side by side; more are turned upright."""
+ROOM = 0.68 * WIDTH
+"""Pixels that the names at the side leave for the cells, about."""
+LETTER = 0.62
+"""Width of a letter by the size of its font, about."""
 
 
 def main() -> None:
@@ -38,20 +40,21 @@ def confusion(labels: list[str], counts: list[list[int]]) -> bytes:
     import matplotlib
 
     # Names are shown as they are: a "$" begins no formula.
-    matplotlib.rcParams.update({"text.parse_math": False, "font.size": 22, "axes.edgecolor": GRID})
+    font = 30 if len(labels) <= 8 else 26 if len(labels) <= 15 else 22
+    matplotlib.rcParams.update({"text.parse_math": False, "font.size": font, "axes.edgecolor": GRID})
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     names = [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in labels]
-    cell = 72 if len(names) <= 8 else 44
-    beneath = 60 if len(names) <= PLAIN else 13 * max(map(len, names)) + 30
-    height = cell * len(names) + beneath + 60
+    longest = LETTER * font * max(map(len, names))
+    upright = longest > ROOM / len(names)
+    height = max(300, 2 * font * len(names)) + (longest if upright else font) + 3 * font
     margin = ConstrainedLayoutEngine(w_pad=MARGIN / DOTS_PER_INCH, h_pad=MARGIN / DOTS_PER_INCH)
     inches = (WIDTH / DOTS_PER_INCH, height / DOTS_PER_INCH)
     figure = Figure(inches, dpi=DOTS_PER_INCH, facecolor=PAPER, layout=margin)
     axes = figure.subplots()
     _cells(axes, counts)
-    _names(axes, names)
+    _names(axes, names, upright)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -79,13 +82,11 @@ def _cells(axes: Any, counts: list[list[int]]) -> None:
 
 def _fitting(size: int, count: float) -> float:
     """Font size at which a count fits into its cell, whose width is what the names leave of the picture."""
-    room = 0.68 * WIDTH / size
-    return min(24.0, 1.4 * room / max(2, len(f"{count:.0f}")))
+    return min(30.0, 0.9 * ROOM / size / LETTER / max(2, len(f"{count:.0f}")))
 
 
-def _names(axes: Any, names: list[str]) -> None:
-    many = len(names) > PLAIN
-    axes.set_xticks(range(len(names)), names, rotation=90 if many else 0)
+def _names(axes: Any, names: list[str], upright: bool) -> None:
+    axes.set_xticks(range(len(names)), names, rotation=90 if upright else 0)
     axes.set_yticks(range(len(names)), names)
     axes.set_xticks([place + 0.5 for place in range(len(names) - 1)], minor=True)
     axes.set_yticks([place + 0.5 for place in range(len(names) - 1)], minor=True)

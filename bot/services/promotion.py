@@ -102,7 +102,7 @@ def _rows(report: EvaluationReport) -> str:
 def kept_for_pins(trial: Trial, report: EvaluationReport) -> str:
     """Why a candidate that is better stays out all the same. Who pinned what is told where the texts can be shown."""
     numbers = f"{report.champion_accuracy:.2f} → {report.candidate_accuracy:.2f} on {_rows(report)}"
-    return f"Kept {report.champion}: {version_name(trial.number)} breaks {_pins(trial)} (otherwise better: {numbers})."
+    return f"Kept {report.champion}: {numbers}, but {version_name(trial.number)} breaks {_pins(trial)}."
 
 
 def _pins(trial: Trial) -> str:
