@@ -222,6 +222,8 @@ async def test_a_lead_may_promote_anyway_and_is_told_first_and_logged(stage: Rea
     assert "live already" in (await stage.maria.click(result, "Promote anyway")).text
     back = await stage.maria.command("model rollback")
     assert back.text == "Done: v0 of `triage` answers now (was v1)."
+    by_command = await stage.maria.command("model promote", version="v1")
+    assert by_command.text == done.text
 
 
 async def test_a_pin_that_is_broken_already_is_told_and_blocks_nothing(stage: RealStage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import sys
 from pathlib import Path
@@ -87,8 +88,9 @@ class TestDrawing:
 
     async def test_a_late_child_is_killed(self, tmp_path: Path) -> None:
         program = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-        drawing = Drawing(tmp_path, command=(sys.executable, "-c", program), seconds=0.5)
-        assert await drawing.confusion(confusion_of(report(2, {}))) is None
+        drawing = Drawing(tmp_path, command=(sys.executable, "-c", program), seconds=2.0)
+        async with asyncio.timeout(20):  # the child would sleep for a minute
+            assert await drawing.confusion(confusion_of(report(2, {}))) is None
         assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
 
     async def test_a_child_that_fails_or_says_something_else_gives_no_picture(self, tmp_path: Path) -> None:

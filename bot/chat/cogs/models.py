@@ -39,7 +39,7 @@ class ModelCommands(PupilCog, commands.GroupCog, group_name="model", group_descr
         actor = self.actor(interaction)
         chosen = await self.classifier(actor, classifier)
         promotion = await self.services.promotion.promote(actor, chosen, version_number(version))
-        await self._announce(interaction, actor, chosen, promotion)
+        await self._announce(interaction, actor, chosen, promotion, chosen=True)
 
     @app_commands.command(description="Go back to the version before, or to the one named (leads).")
     @app_commands.describe(
@@ -63,7 +63,7 @@ class ModelCommands(PupilCog, commands.GroupCog, group_name="model", group_descr
         actor = self.actor(interaction)
         chosen = await self.classifier(actor, classifier)
         promotion = await self.services.promotion.promote(actor, chosen, int(number))
-        await self._announce(interaction, actor, chosen, promotion)
+        await self._announce(interaction, actor, chosen, promotion, chosen=True)
 
     @pressed(r"rollback:(?P<classifier>[\w-]+):(?P<live>\d+)")
     async def roll_back_from(self, interaction: Interaction, classifier: str, live: str) -> None:
@@ -81,8 +81,9 @@ class ModelCommands(PupilCog, commands.GroupCog, group_name="model", group_descr
         chosen = await self.classifier(actor, classifier)
         await self._require_live(chosen, int(live))
         service = self.services.promotion
-        change = service.promote if int(wanted) > int(live) else service.rollback
-        await self._announce(interaction, actor, chosen, await change(actor, chosen, int(wanted)))
+        forth = int(wanted) > int(live)
+        change = service.promote if forth else service.rollback
+        await self._announce(interaction, actor, chosen, await change(actor, chosen, int(wanted)), chosen=forth)
 
     async def _require_live(self, classifier: Classifier, number: int) -> None:
         """A button in an old message means the version it was written about, not whichever is live by now."""
@@ -94,12 +95,20 @@ class ModelCommands(PupilCog, commands.GroupCog, group_name="model", group_descr
             )
 
     async def _announce(
-        self, interaction: Interaction, actor: Actor, classifier: Classifier, promotion: Promotion
+        self,
+        interaction: Interaction,
+        actor: Actor,
+        classifier: Classifier,
+        promotion: Promotion,
+        *,
+        chosen: bool = False,
     ) -> None:
-        """A swap concerns the team: the person gets their answer, the channel a message with the way back."""
+        """A swap concerns the team: the person gets their answer, the channel a message with the way back.
+
+        A version that was chosen (not gone back to) was asked the pinned tests: the answer names those it breaks.
+        """
         done = swapped_words(classifier.name, promotion)
-        is_rollback = promotion.number < promotion.previous
-        tried = () if is_rollback else await self.services.promotion.pins(classifier, promotion.number)
+        tried = await self.services.promotion.pins(classifier, promotion.number) if chosen else ()
         await show(interaction, Card(promoted_words(done, tried)))
         await share(interaction, swap_card(classifier.name, promotion, actor.name))
 
