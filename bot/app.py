@@ -24,6 +24,8 @@ from bot.services.comparison import ComparisonService
 from bot.services.conflicts import ConflictService
 from bot.services.consent import Consent
 from bot.services.curation import CurationService
+from bot.services.decisions import DecisionService
+from bot.services.drawing import Drawing
 from bot.services.examples import ExampleService
 from bot.services.forecast import ForecastService
 from bot.services.imports import ImportService
@@ -31,6 +33,7 @@ from bot.services.job_runner import JobRunner
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
 from bot.services.morning import MorningNews
+from bot.services.pins import PinService
 from bot.services.prediction import PredictionService
 from bot.services.privacy import PrivacyService
 from bot.services.promotion import PromotionService
@@ -45,6 +48,7 @@ from bot.services.suspects import SuspectService
 from bot.services.system import Services
 from bot.services.teaching import TeachingService
 from bot.services.training import TrainingService
+from bot.services.trials import TrialService
 from bot.services.why import WhyService
 from storage.artifacts import sweep
 from storage.database import Database
@@ -106,7 +110,7 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         conflicts = ConflictService(stores, serving, consent)
         reverting = RevertingService(stores, serving)
         proposing = ProposingService(stores, classifiers, labeling)
-        promotion = PromotionService(stores.registry, serving)
+        promotion = PromotionService(stores.registry, serving, TrialService(stores, serving))
         runner = await stack.enter_async_context(
             JobRunner(
                 stores,
@@ -143,6 +147,9 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         forecast = ForecastService(stores, serving, studies)
         stack.push_async_callback(forecast.close)
         why, comparison = WhyService(stores, serving, engine), ComparisonService(stores)
+        # How people decide what goes live
+        pins = PinService(stores, labeling, serving, consent)
+        decisions = DecisionService(stores, Drawing(space / "plots"))
         services = Services(
             classifiers=classifiers,
             labeling=labeling,
@@ -166,6 +173,8 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
             why=why,
             forecast=forecast,
             comparison=comparison,
+            pins=pins,
+            decisions=decisions,
         )
         yield System(services, stores, serving)
 

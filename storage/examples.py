@@ -517,6 +517,19 @@ class Examples:
             for each in found
         ]
 
+    async def texts(self, guild: str, classifier_id: int, ids: Sequence[int]) -> dict[int, str]:
+        """By example id; without those that were removed or are not there."""
+        wanted = json.dumps(list(ids))
+        found = await self._db.read(
+            lambda connection: rows(
+                connection,
+                "SELECT id, text FROM examples WHERE guild = ? AND classifier_id = ? AND removed_at IS NULL "
+                "AND id IN (SELECT value FROM json_each(?))",
+                (guild, classifier_id, wanted),
+            )
+        )
+        return {each["id"]: each["text"] for each in found}
+
     async def vectors(self, guild: str, encoder: str, hashes: Sequence[str]) -> dict[str, bytes]:
         """Cached vectors by text hash (`records.text_hash`); what is not cached is left out.
 

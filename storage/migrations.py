@@ -106,6 +106,11 @@ def _insight(db: sqlite_utils.Database) -> None:
     db.executescript(_KEPT_LABELS)
 
 
+@MIGRATIONS(name="0009_pins")
+def _pins(db: sqlite_utils.Database) -> None:
+    db.executescript(_PINS)
+
+
 _CLASSIFIERS = """
 CREATE TABLE classifiers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -717,4 +722,36 @@ CREATE TABLE kept_labels (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX kept_labels_of_a_classifier ON kept_labels (guild, classifier_id);
+"""
+
+_PINS = """
+CREATE TABLE pins (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    guild TEXT NOT NULL,
+    classifier_id INTEGER NOT NULL,
+    text TEXT NOT NULL CHECK (length(text) BETWEEN 1 AND 4000),
+    hash TEXT NOT NULL CHECK (length(hash) = 64),
+    label_id INTEGER NOT NULL,
+    pinned_by TEXT NOT NULL,
+    at REAL NOT NULL,
+    removed_at REAL,
+    FOREIGN KEY (guild, classifier_id) REFERENCES classifiers (guild, id),
+    FOREIGN KEY (guild, classifier_id, label_id) REFERENCES labels (guild, classifier_id, id)
+) STRICT;
+
+CREATE UNIQUE INDEX one_pin_per_text ON pins (guild, classifier_id, hash) WHERE removed_at IS NULL;
+
+-- What a version said before it might go live. `pins` and `changed` hold ids, no texts: those can be forgotten.
+CREATE TABLE trials (
+    guild TEXT NOT NULL,
+    classifier_id INTEGER NOT NULL,
+    number INTEGER NOT NULL CHECK (number >= 0),
+    against TEXT NOT NULL,
+    pins TEXT NOT NULL CHECK (json_valid(pins)),
+    questions INTEGER NOT NULL CHECK (questions >= 0),
+    changed TEXT NOT NULL CHECK (json_valid(changed)),
+    at REAL NOT NULL,
+    PRIMARY KEY (guild, classifier_id, number),
+    FOREIGN KEY (guild, classifier_id) REFERENCES classifiers (guild, id)
+) STRICT, WITHOUT ROWID;
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import sqlite_utils
@@ -12,7 +13,7 @@ from storage.classifiers import by_id
 from storage.database import Database
 from storage.errors import NotFound
 from storage.records import LabelledText, LabelScore, Prediction, Source, Split
-from storage.rows import row, value
+from storage.rows import row, rows, value
 
 
 class Predictions:
@@ -49,6 +50,33 @@ class Predictions:
     async def get(self, guild: str, prediction_id: str) -> Prediction:
         """Raises NotFound, also for another guild's."""
         return await self._db.read(lambda connection: _find(connection, guild, prediction_id))
+
+    async def recent_questions(self, guild: str, classifier_id: int, since: float, limit: int) -> list[tuple[str, str]]:
+        """(prediction id, text) of the newest questions whose text was kept, each text once, newest first."""
+        found = await self._db.read(
+            lambda connection: rows(
+                connection,
+                # With max(), SQLite takes the other columns from the row that has it.
+                "SELECT id, text, max(created_at) AS newest FROM predictions "
+                "WHERE guild = ? AND classifier_id = ? AND created_at > ? AND text IS NOT NULL "
+                "GROUP BY text ORDER BY newest DESC LIMIT ?",
+                (guild, classifier_id, since, limit),
+            )
+        )
+        return [(each["id"], each["text"]) for each in found]
+
+    async def texts(self, guild: str, ids: Sequence[str]) -> dict[str, str]:
+        """By prediction id; where no text was kept, or not any more, there is none."""
+        wanted = json.dumps(list(ids))
+        found = await self._db.read(
+            lambda connection: rows(
+                connection,
+                "SELECT id, text FROM predictions "
+                "WHERE guild = ? AND text IS NOT NULL AND id IN (SELECT value FROM json_each(?))",
+                (guild, wanted),
+            )
+        )
+        return {each["id"]: each["text"] for each in found}
 
     async def record_feedback(
         self, guild: str, prediction_id: str, annotator: str, right: bool, event_id: int | None, now: float

@@ -54,7 +54,8 @@ _EVERYTHING = {
         "SELECT 'labels of somebody taken back', id, created_at FROM reverts "
         "WHERE guild = :guild AND by = :person UNION ALL "
         "SELECT 'rule written', text, created_at FROM rules WHERE guild = :guild AND by = :person UNION ALL "
-        "SELECT 'label proposed: ' || name, text, created_at FROM proposals WHERE guild = :guild AND by = :person"
+        "SELECT 'label proposed: ' || name, text, created_at FROM proposals WHERE guild = :guild AND by = :person "
+        "UNION ALL SELECT 'text pinned', text, at FROM pins WHERE guild = :guild AND pinned_by = :person"
     ),
 }
 """By kind, what names a person. What comes to hold a person's words or id belongs here and into `forget`."""
@@ -63,6 +64,7 @@ _EVERYTHING = {
 _DELETED = (
     ("annotators", "id"),
     ("imports", "by"),
+    ("pins", "pinned_by"),
     ("proposals", "by"),
     ("questions", "annotator"),
     ("rounds", "annotator"),

@@ -394,6 +394,74 @@ class ModelVersion:
     state: VersionState = VersionState.CANDIDATE
 
 
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A pinned test: a text whose answer must never be anything else than a label. Nothing is trained on it."""
+
+    id: int
+    guild: str
+    classifier_id: int
+    text: str
+    label: str
+    """The label's name now; a merged label's is that of the one it was merged into."""
+    label_gone: bool
+    """Whether that label is archived: then there is nothing to hold the answer to."""
+    pinned_by: str
+    """Annotator id."""
+    name: str
+    """Theirs."""
+    at: float
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PinOutcome:
+    """What one version said to one pinned test."""
+
+    pin_id: int
+    said: str | None
+    """Its best label, however sure; None: it was not asked, because the pin's label is archived."""
+    confidence: float
+    holds: bool
+    held: bool
+    """Whether the version that answered at that time had it right."""
+
+    @property
+    def newly_broken(self) -> bool:
+        return self.said is not None and self.held and not self.holds
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedAnswer:
+    """A question somebody had asked, to which a version on trial says something else. The text stays where it is."""
+
+    prediction_id: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a version said when it was loaded aside, before it might go live, beside what answered then."""
+
+    guild: str
+    classifier_id: int
+    number: int
+    against: str
+    """What answered: "v12+7"."""
+    pins: tuple[PinOutcome, ...]
+    questions: int
+    """Recent questions that both were asked."""
+    changed: tuple[ChangedAnswer, ...]
+    """Those that they answer differently, the newest first."""
+    at: float
+
+    @property
+    def broken(self) -> int:
+        """How many pinned tests it breaks that held."""
+        return sum(outcome.newly_broken for outcome in self.pins)
+
+
 FALLBACK = "bot"
 """Who moved the pointer when files were damaged: nobody decided it."""
 

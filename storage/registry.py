@@ -109,6 +109,18 @@ class Registry:
 
         await self._db.write(unit)
 
+    async def note_decision(self, guild: str, classifier_id: int, number: int, decision: str) -> None:
+        """Replace the gate's reason: what it found out after the version was registered. Raises NotFound."""
+
+        def unit(tables: sqlite_utils.Database) -> None:
+            _find(tables.conn, guild, classifier_id, number)
+            tables.execute(
+                "UPDATE versions SET decision = ? WHERE guild = ? AND classifier_id = ? AND number = ?",
+                (decision, guild, classifier_id, number),
+            )
+
+        await self._db.write(unit)
+
     async def base_on(self, guild: str, classifier_id: int, source: ModelVersion | None) -> None:
         """Let the trainings of a classifier start from a version of another one from now on; None: from the base again.
 

@@ -15,6 +15,7 @@ from storage.jobs import Jobs
 from storage.kept import KeptLabels
 from storage.label_changes import LabelChanges
 from storage.listing import Listing
+from storage.pins import Pins
 from storage.predictions import Predictions
 from storage.privacy import Privacy
 from storage.proposals import Proposals
@@ -23,6 +24,7 @@ from storage.reverts import Reverts
 from storage.rounds import Rounds
 from storage.rules import Rules
 from storage.schedules import Schedules
+from storage.trials import Trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Stores:
     rules: Rules
     proposals: Proposals
     kept: KeptLabels
+    pins: Pins
+    trials: Trials
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -68,4 +72,6 @@ class Stores:
             Rules(database),
             Proposals(database),
             KeptLabels(database),
+            Pins(database),
+            Trials(database),
         )

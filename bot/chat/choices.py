@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import discord
 from discord import app_commands
 
-from bot.chat.people import home_channel
+from bot.chat.people import actor_of, home_channel
 from bot.chat.text import cut, percent
 from storage.errors import UserError
-from storage.records import version_name
+from storage.records import normalise, version_name
 
 if TYPE_CHECKING:
     from bot.chat.client import PupilBot
@@ -107,6 +107,22 @@ async def versions(interaction: Interaction, current: str) -> Choices:
     named = [(version_name(item.number), f"{version_name(item.number)} · {item.state.value}") for item in known]
     named.append(("v0", "v0 · not trained: label names and the labels so far"))
     return [app_commands.Choice(name=name, value=value) for value, name in named if current.strip() in value]
+
+
+@_calm
+async def pins(interaction: Interaction, current: str) -> Choices:
+    """Pinned tests of the classifier meant whose text contains what is typed, newest first; none for who may not."""
+    services = interaction.client.services
+    classifier = await services.classifiers.resolve(
+        str(interaction.guild_id), getattr(interaction.namespace, "classifier", None), home_channel(interaction)
+    )
+    found = await services.pins.known(actor_of(interaction, interaction.client.operators), classifier)
+    wanted = normalise(current)
+    matching = [pin for pin in found if wanted in normalise(pin.text)]
+    return [
+        app_commands.Choice(name=cut(f"{pin.label}: {' '.join(pin.text.split())}", 100), value=f"#{pin.id}")
+        for pin in matching
+    ]
 
 
 @_calm

@@ -183,7 +183,9 @@ def agreement_words(told: ToldAgreement) -> str:
     if told.alpha is None:
         return f"The {told.texts:,} texts that two people have labelled all have the same label."
     labels = [f"{code(name)} {alpha:.2f}" for name, alpha in told.labels]
-    people = [f"{person_words(name)} {percent(share)} of {counted(texts, 'text')}" for name, share, texts in told.people]
+    people = [
+        f"{person_words(name)} {percent(share)} of {counted(texts, 'text')}" for name, share, texts in told.people
+    ]
     return (
         f"Krippendorff's alpha {told.alpha:.2f} on {told.texts:,} texts with two labels or more (1: always the same, "
         f"0: as by chance)\nBy label, least first: {listed(labels, MOST_PEOPLE)}\n"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from bot.chat.cards import Button, Card, Style, Tone
+from bot.chat.decision_cards import newly_broken, tried_words
 from bot.chat.text import bar, block, counted, cut, duration, escaped, sentence
 from bot.services.slots import next_slots
 from bot.services.updates import JobUpdate
@@ -129,18 +130,27 @@ def _verdict_card(update: JobUpdate, version: ModelVersion) -> Card:
     name, number = update.classifier.name, version.number
     report, decision = update.report, update.decision
     if live:
-        row = (Button("Roll back", f"rollback:{name}:{number}"),)
+        decide = Button("Roll back", f"rollback:{name}:{number}")
     else:
         passed = decision is not None and decision.promote
-        row = (Button("Promote" if passed else "Promote anyway", f"promote:{name}:{number}", Style.BLUE),)
+        decide = Button("Promote" if passed else "Promote anyway", f"promote:{name}:{number}", Style.BLUE)
+    fields = [("Pinned tests", tried_words(update.pins))] if update.pins else []
     return Card(
         title=verdict_words(update, version),
         body=_why(update, version, live=live),
-        fields=() if report is None else report_fields(report),
+        fields=(*fields, *(() if report is None else report_fields(report))),
         footer=name,
         tone=Tone.GOOD if live else Tone.CAREFUL,
-        rows=(row,),
+        rows=((*_looks(update, version), decide),),
     )
+
+
+def _looks(update: JobUpdate, version: ModelVersion) -> tuple[Button, ...]:
+    """Buttons that show more of what was measured, where anything was."""
+    if update.report is None or not update.report.outcomes:
+        return ()
+    which = f"{update.classifier.name}:{version.number}"
+    return Button("What changed", f"flips:{which}"), Button("Confusion", f"confusion:{which}")
 
 
 def is_live(update: JobUpdate, version: ModelVersion) -> bool:
@@ -156,6 +166,8 @@ def verdict_words(update: JobUpdate, version: ModelVersion) -> str:
     if update.decision is not None and update.decision.promote:
         return f"{name} is ready{gain_words(update.report)}"
     kept = update.report.champion if update.report is not None else update.serving
+    if broken := newly_broken(update.pins):
+        return f"Kept {kept}: {name} breaks {counted(len(broken), 'pinned test')}"
     return f"Kept {kept}{gain_words(update.report, candidate=name)}"
 
 

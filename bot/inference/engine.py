@@ -158,10 +158,26 @@ class Engine:
             Busy: there could be, or was, no answer within the deadline, or too many wait; says when to ask again.
             ArtifactError: the model failed on this text.
         """
-        asked = time.perf_counter()
         served = self._served.get(classifier_id)
         if served is None:
             raise NotFound(f"No model is ready for classifier {classifier_id} yet. Ask again in a moment.")
+        return await self.answer_as(served, text, guild=guild, precision=precision, deadline=deadline)
+
+    async def answer_as(
+        self,
+        served: Served,
+        text: str,
+        *,
+        guild: str = "",
+        precision: float | None = None,
+        deadline: float | None = None,
+    ) -> Answer:
+        """As `answer`, from a version that need not be live: what people would get if it were.
+
+        Raises:
+            As `answer`.
+        """
+        asked = time.perf_counter()
         if not served.head.labels:
             raise NotFound("This classifier has no labels yet. Add one with /labels create.")
         reading = await self._read(served.encoder, text, guild, deadline)

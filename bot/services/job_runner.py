@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from bot.services.promotion import PromotionService, decide, paired
+from bot.services.promotion import PromotionService, decide, kept_for_pins, paired
 from bot.services.serving import Serving
 from bot.services.updates import JobUpdate, Updates
 from storage.artifacts import read_manifest
@@ -139,6 +139,7 @@ class JobRunner:
             decision=None if version is None or report is None else _decision(version, report),
             report=report,
             version=version,
+            pins=() if version is None else await self._promotion.pins(classifier, version.number),
         )
 
     async def cancel(self, job: TrainingJob) -> TrainingJob:
@@ -302,7 +303,7 @@ class JobRunner:
         error = None
         if decision.promote and version.state is VersionState.CANDIDATE:
             try:
-                await self._promotion.go_live(classifier, version.number, job.champion, "gate", decision.reason)
+                await self._go_live(classifier, version, job.champion, report)
             except (Conflict, ArtifactError, Busy) as refused:
                 error = f"v{version.number} was better but could not go live: {refused}"
         job = await self._jobs.change(
@@ -310,6 +311,16 @@ class JobRunner:
         )
         log.info("training.succeeded", extra={"job": job.id, "version": version.number, "promote": decision.promote})
         await self.announce(job)
+
+    async def _go_live(
+        self, classifier: Classifier, version: ModelVersion, expected: int, report: EvaluationReport
+    ) -> None:
+        """Unless it breaks a pinned test: then that is the decision. Raises Conflict, ArtifactError, Busy."""
+        trial = await self._promotion.pass_gate(classifier, version.number, expected, version.decision)
+        if trial.broken:
+            kept = kept_for_pins(trial, report)
+            await self._registry.note_decision(classifier.guild, classifier.id, version.number, kept)
+            log.info("version.kept", extra={"version": version.number, "broken_pins": trial.broken})
 
     async def _decide(self, job: TrainingJob, classifier: Classifier, report: EvaluationReport) -> PromotionDecision:
         decision = decide(report, self._policy, report.champion)

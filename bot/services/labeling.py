@@ -120,7 +120,7 @@ class LabelingService:
         self._consent.check(actor)
         check_live(classifier)
         text = check_text(text)
-        wanted, note = await self._find_label(classifier, label)
+        wanted, note = await self.find_label(classifier, label)
         guess, version = await self._guess(classifier, text)
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
         result = await self._examples.add_label(
@@ -277,7 +277,7 @@ class LabelingService:
         ids = {normalise(label.name): label.merged_into or label.id for label in every}
         return {key: label_id for key, label_id in ids.items() if label_id in used}
 
-    async def _find_label(self, classifier: Classifier, name: str) -> tuple[Label, str]:
+    async def find_label(self, classifier: Classifier, name: str) -> tuple[Label, str]:
         """As `naming.find_label`; the history is read only where the name is no label's."""
         every = await self._classifiers.every_label(classifier.guild, classifier.id)
         try:

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 
 from bot.services.people import Actor, Role
 from bot.services.serving import Prepared, Serving
+from bot.services.trials import TrialService, TriedPin
 from storage.errors import ArtifactError, Conflict, NotFound
 from storage.records import (
     FALLBACK,
@@ -28,6 +29,7 @@ from storage.records import (
     PromotionDecision,
     PromotionPolicy,
     Split,
+    Trial,
     VersionState,
     version_name,
 )
@@ -97,16 +99,31 @@ def _rows(report: EvaluationReport) -> str:
     return f"{len(report.outcomes)} held-out texts" if len(report.outcomes) != 1 else "1 held-out text"
 
 
+def kept_for_pins(trial: Trial, report: EvaluationReport) -> str:
+    """Why a candidate that is better stays out all the same. Who pinned what is told where the texts can be shown."""
+    numbers = f"{report.champion_accuracy:.2f} → {report.candidate_accuracy:.2f} on {_rows(report)}"
+    return f"Kept {report.champion}: {numbers}, but {version_name(trial.number)} breaks {_pins(trial)}."
+
+
+def _pins(trial: Trial) -> str:
+    return f"{trial.broken} pinned test{'s' if trial.broken != 1 else ''}"
+
+
 class PromotionService:
     """The champion pointer of every classifier: the database first, by compare-and-set; then memory."""
 
-    def __init__(self, registry: Registry, serving: Serving) -> None:
+    def __init__(self, registry: Registry, serving: Serving, trials: TrialService) -> None:
         self._registry = registry
         self._serving = serving
+        self._trials = trials
 
     async def versions(self, classifier: Classifier) -> list[ModelVersion]:
         """Newest first."""
         return await self._registry.list(classifier.guild, classifier.id)
+
+    async def pins(self, classifier: Classifier, number: int) -> tuple[TriedPin, ...]:
+        """What a version said to the pinned tests before it might go live, the newly broken ones first."""
+        return await self._trials.pins(classifier.guild, classifier.id, number)
 
     async def promotions(self, classifier: Classifier) -> list[Promotion]:
         """Newest first."""
@@ -115,6 +132,8 @@ class PromotionService:
     async def promote(self, actor: Actor, classifier: Classifier, number: int) -> Promotion:
         """Makes a version live because a lead says so. Number 0 is the base encoder with the instant head.
 
+        Pinned tests do not hold it up; `pins` tells afterwards which it breaks, and the history how many.
+
         Raises:
             NotAllowed, NotFound, Conflict (it is live already, or another swap came first), ArtifactError.
         """
@@ -122,7 +141,22 @@ class PromotionService:
         current = await self._registry.champion(classifier.guild, classifier.id)
         if number == current:
             raise Conflict(f"{version_name(number)} of `{classifier.name}` is live already.")
-        return await self.go_live(classifier, number, current, actor.id, f"chosen by {actor.name}")
+        prepared = await self._prepare(classifier, number)
+        trial = await self._trials.hold(prepared)
+        although = f", although it breaks {_pins(trial)}" if trial.broken else ""
+        return await self._swap(prepared, current, actor.id, f"chosen by {actor.name}{although}")
+
+    async def pass_gate(self, classifier: Classifier, number: int, expected: int, reason: str) -> Trial:
+        """The gate found it better: it goes live, unless it breaks a pinned test that holds now (`Trial.broken`).
+
+        Raises:
+            As `go_live`.
+        """
+        prepared = await self._prepare(classifier, number)
+        trial = await self._trials.hold(prepared)
+        if not trial.broken:
+            await self._swap(prepared, expected, "gate", reason)
+        return trial
 
     async def rollback(self, actor: Actor, classifier: Classifier, number: int | None = None) -> Promotion:
         """Back to a version that was live before; None: the one before the current champion.
@@ -154,22 +188,28 @@ class PromotionService:
             ArtifactError: the version's files do not verify; it is marked damaged.
             Busy: memory is short.
         """
+        return await self._swap(await self._prepare(classifier, number), expected, by, reason)
+
+    async def _prepare(self, classifier: Classifier, number: int) -> Prepared:
         version = await self._registry.get(classifier.guild, classifier.id, number) if number else None
         if version is not None and version.state is VersionState.DAMAGED:
             raise ArtifactError(f"The files of v{number} are damaged; it cannot go live. Choose another version.")
         try:
-            prepared = await self._serving.prepare(classifier, version)
+            return await self._serving.prepare(classifier, version)
         except ArtifactError:
             if version is not None:
                 await self._registry.mark_damaged(classifier.guild, classifier.id, number)
             raise
+
+    async def _swap(self, prepared: Prepared, expected: int, by: str, reason: str) -> Promotion:
         # A cancelled training must not stop between the two: the pointer would name a version that does not answer.
-        promotion = await asyncio.shield(self._point_and_swap(prepared, number, expected, by, reason))
-        log.info("version.promoted", extra={"classifier": classifier.id, "number": number, "previous": expected})
+        promotion = await asyncio.shield(self._point_and_swap(prepared, expected, by, reason))
+        facts = {"classifier": promotion.classifier_id, "number": promotion.number, "previous": expected}
+        log.info("version.promoted", extra=facts)
         return promotion
 
-    async def _point_and_swap(self, prepared: Prepared, number: int, expected: int, by: str, reason: str) -> Promotion:
-        classifier = prepared.classifier
+    async def _point_and_swap(self, prepared: Prepared, expected: int, by: str, reason: str) -> Promotion:
+        classifier, number = prepared.classifier, prepared.served.number
         promotion = await self._registry.promote(
             classifier.guild, classifier.id, number, expected, by, reason, time.time()
         )

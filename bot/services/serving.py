@@ -122,6 +122,13 @@ class Serving:
         self.latencies.note(answer.milliseconds)
         return answer
 
+    async def answer_as(self, prepared: Prepared, text: str) -> Answer:
+        """What people would get to this text if the prepared version were live. Raises Busy, ArtifactError."""
+        classifier = prepared.classifier
+        return await self._engine.answer_as(
+            prepared.served, text, guild=classifier.guild, precision=classifier.settings.precision
+        )
+
     def warning(self, classifier_id: int) -> str:
         """What people should know about who answers; "" as a rule."""
         served = self._engine.current(classifier_id)

@@ -8,12 +8,14 @@ from bot.services.classifiers import ClassifierService
 from bot.services.comparison import ComparisonService
 from bot.services.conflicts import ConflictService
 from bot.services.curation import CurationService
+from bot.services.decisions import DecisionService
 from bot.services.examples import ExampleService
 from bot.services.forecast import ForecastService
 from bot.services.imports import ImportService
 from bot.services.labeling import LabelingService
 from bot.services.lesson import LessonService
 from bot.services.morning import MorningNews
+from bot.services.pins import PinService
 from bot.services.prediction import PredictionService
 from bot.services.privacy import PrivacyService
 from bot.services.promotion import PromotionService
@@ -52,3 +54,5 @@ class Services:
     why: WhyService
     forecast: ForecastService
     comparison: ComparisonService
+    pins: PinService
+    decisions: DecisionService

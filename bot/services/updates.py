@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from bot.services.trials import TriedPin
 from storage.records import Classifier, EvaluationReport, ModelVersion, PromotionDecision, TrainingJob
 from trainer.protocol import Progress
 
 
 @dataclass(frozen=True, slots=True)
 class JobUpdate:
-    """Where a job stands. `decision`, `report` and `version` are there once it has succeeded."""
+    """Where a job stands. `decision`, `report`, `version` and `pins` are there once it has succeeded."""
 
     job: TrainingJob
     classifier: Classifier
@@ -22,6 +23,8 @@ class JobUpdate:
     decision: PromotionDecision | None = None
     report: EvaluationReport | None = None
     version: ModelVersion | None = None
+    pins: tuple[TriedPin, ...] = ()
+    """What the version said to the pinned tests, the newly broken ones first; () where it was not asked."""
 
 
 class Updates:

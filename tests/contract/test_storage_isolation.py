@@ -26,6 +26,7 @@ from storage.reverts import RevertPreview
 from storage.stores import Stores
 from tests.contract.conftest import GUILD, Store, Triage, make_job, make_triage, make_version
 from tests.contract.test_storage_imports import waiting_import
+from tests.contract.test_storage_pins import make_trial
 from tests.contract.test_storage_predictions import make_prediction
 
 STRANGER = "g2"
@@ -64,6 +65,9 @@ READS: dict[str, tuple[Call, Any]] = {
     "listing.whole": (lambda s, t, e: s.listing.whole(STRANGER, t.id), []),
     "imports.drop": (lambda s, t, e: s.imports.drop(STRANGER, "waiting"), False),
     "predictions.feedback_counts": (lambda s, t, e: s.predictions.feedback_counts(STRANGER, t.id), (0, 0)),
+    "examples.texts": (lambda s, t, e: s.examples.texts(STRANGER, t.id, [1, 2]), {}),
+    "predictions.recent_questions": (lambda s, t, e: s.predictions.recent_questions(STRANGER, t.id, 0.0, 9), []),
+    "predictions.texts": (lambda s, t, e: s.predictions.texts(STRANGER, ["p1"]), {}),
     "predictions.count": (lambda s, t, e: s.predictions.count(STRANGER, t.id), 0),
     "jobs.active": (lambda s, t, e: s.jobs.active(STRANGER, t.id), None),
     "jobs.latest": (lambda s, t, e: s.jobs.latest(STRANGER, t.id), None),
@@ -93,6 +97,9 @@ READS: dict[str, tuple[Call, Any]] = {
     "privacy.drop_vectors": (lambda s, t, e: s.privacy.drop_vectors(STRANGER, frozenset({"h"})), None),
     "privacy.opt_in": (lambda s, t, e: s.privacy.opt_in(STRANGER, "maria"), None),
     "privacy.is_deleted": (lambda s, t, e: s.privacy.is_deleted(STRANGER, "s" * 64), None),
+    "pins.list": (lambda s, t, e: s.pins.list(STRANGER, t.id), []),
+    "pins.some": (lambda s, t, e: s.pins.some(STRANGER, t.id, [1]), {}),
+    "trials.get": (lambda s, t, e: s.trials.get(STRANGER, t.id, 1), None),
     "schedules.get": (lambda s, t, e: s.schedules.get(STRANGER, t.id), None),
     "kept.of": (lambda s, t, e: s.kept.of(STRANGER, t.id), frozenset()),
     "kept.forget": (lambda s, t, e: s.kept.forget(STRANGER, 1), False),
@@ -145,6 +152,11 @@ REFUSED: dict[str, Call] = {
     "rounds.ask": lambda s, t, e: s.rounds.ask(STRANGER, "r1", 1, picked_by_model=False, now=1.0),
     "guilds.told": lambda s, t, e: s.guilds.told(STRANGER, "j1", 1.0),
     "registry.mark_damaged": lambda s, t, e: s.registry.mark_damaged(STRANGER, t.id, 1),
+    "registry.note_decision": lambda s, t, e: s.registry.note_decision(STRANGER, t.id, 1, "mine"),
+    "pins.add": lambda s, t, e: s.pins.add(STRANGER, t.id, "mine", t.bug.id, "x", 1.0),
+    "pins.get": lambda s, t, e: s.pins.get(STRANGER, 1),
+    "pins.remove": lambda s, t, e: s.pins.remove(STRANGER, 1, 1.0),
+    "pins.restore": lambda s, t, e: s.pins.restore(STRANGER, 1),
     "drafts.add": lambda s, t, e: s.drafts.add(STRANGER, t.id, {}, "x", 1.0),
     "drafts.get": lambda s, t, e: s.drafts.get(STRANGER, 1),
     "label_changes.check": lambda s, t, e: s.label_changes.check(STRANGER, t.id, archived(t)),
@@ -177,6 +189,7 @@ GUILD_IN_THE_RECORD = {
     "schedules.save",
     "rounds.create",
     "imports.keep",
+    "trials.save",
 }
 """Tested below."""
 
@@ -225,6 +238,8 @@ async def event(store: Store, triage: Triage) -> int:
     await store.guilds.save(GUILD, GuildSettings("7", "8", 3))
     await store.privacy.opt_out(GUILD, "maria", 1.0)
     await store.db.write(lambda tables: tables.execute("INSERT INTO doomed_snapshots VALUES (?, ?)", (GUILD, "s" * 64)))
+    await store.pins.add(GUILD, triage.id, "pinned", triage.bug.id, "maria", 1.0)
+    await store.trials.save(make_trial(triage))
     await make_triage(store, STRANGER, "stranger")
     await store.examples.retract(GUILD, labelled.event.id, "maria", 1.0)
     described = WantedChange(ChangeKind.DESCRIBE, triage.question.id, "who asks")
@@ -282,6 +297,7 @@ async def test_a_record_with_another_guilds_ids_is_not_found(store: Store, triag
         lambda: store.registry.base_on(STRANGER, strangers.id, ours),
         lambda: store.rounds.create(Round("r9", STRANGER, triage.id, "x", 1, 1.0)),
         lambda: store.imports.keep(dataclasses.replace(waiting_import(triage, "mine"), guild=STRANGER), "[]"),
+        lambda: store.trials.save(dataclasses.replace(make_trial(triage), guild=STRANGER)),
         lambda: store.schedules.save(Schedule(STRANGER, triage.id, None, 1, "UTC", True, None)),
     ]
     for call in calls:

@@ -30,6 +30,7 @@ FORGOTTEN_IN = {
     "revert_events": "deleted with the reverts",
     "rules": "by: emptied; the text is the team's codebook",
     "kept_labels": "kept_by: emptied",
+    "pins": "deleted: whoever pinned a text typed it",
     "proposals": "deleted; decided_by: who decided",
     "questions": "deleted",
 }
@@ -49,6 +50,7 @@ KEPT_IN = {
     "opt_outs": "a wish about the future, which forgetting must not undo",
     "doomed_snapshots": "names nobody",
     "morning_news": "names nobody",
+    "trials": "names texts by id",
 }
 
 
@@ -127,6 +129,7 @@ async def everything_else(store: Store, triage: Triage, example_id: int) -> None
     await store.rounds.ask(GUILD, "r1", waiting[0].example_id, picked_by_model=False, now=1.0)
     await store.imports.keep(dataclasses.replace(waiting_import(triage, "t"), by="ada"), '[["walrus file", "bug"]]')
     await store.rules.add(GUILD, triage.id, triage.bug.id, "what crashes", example_id, "ada", 1.0)
+    await store.pins.add(GUILD, triage.id, "walrus pinned", triage.bug.id, "ada", 1.0)
     await store.proposals.type(GUILD, triage.id, "animal", "walrus!", Source.COMMAND, "ada", 1.0)
     draft = await store.drafts.add(GUILD, triage.id, {"annotator": "ada", "since": 0.0}, "maria", 1.0)
     await store.reverts.confirm(GUILD, draft.id, "maria", 4.0)

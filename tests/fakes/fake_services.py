@@ -408,6 +408,9 @@ class FakePromotion:
         mine = [version for version in self._memory.versions if version.classifier_id == classifier.id]
         return mine[::-1]
 
+    async def pins(self, classifier: Classifier, number: int) -> tuple[()]:
+        return ()
+
     async def promotions(self, classifier: Classifier) -> list[Promotion]:
         return [known for known in self._memory.promotions if known.classifier_id == classifier.id][::-1]
 

@@ -220,7 +220,7 @@ async def test_crash_between_registering_and_promoting_is_taken_up_after_the_sta
                 reached.set()
                 await asyncio.Event().wait()
 
-            patch.setattr("bot.services.promotion.PromotionService.go_live", hang)
+            patch.setattr("bot.services.promotion.PromotionService.pass_gate", hang)
             asked = await system.services.training.request(LEAD, classifier)
             await reached.wait()
     assert isinstance(asked, Requested)

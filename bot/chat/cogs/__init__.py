@@ -8,6 +8,7 @@ from bot.chat.cogs.classifier import ClassifierCommands
 from bot.chat.cogs.conflicts import Conflicts
 from bot.chat.cogs.correcting import Correcting
 from bot.chat.cogs.curating import Curating
+from bot.chat.cogs.decisions import Decisions
 from bot.chat.cogs.examples import ExampleCommands
 from bot.chat.cogs.general import General
 from bot.chat.cogs.history import History
@@ -16,6 +17,7 @@ from bot.chat.cogs.labeling import Labeling
 from bot.chat.cogs.labels import LabelCommands
 from bot.chat.cogs.models import ModelCommands
 from bot.chat.cogs.morning import Morning
+from bot.chat.cogs.pins import PinCommands
 from bot.chat.cogs.privacy import PrivacyCommands
 from bot.chat.cogs.proposing import Proposing
 from bot.chat.cogs.setup import Setup
@@ -37,6 +39,8 @@ COGS: tuple[type[PupilCog], ...] = (
     ClassifierCommands,
     TrainCommands,
     ModelCommands,
+    PinCommands,
+    Decisions,
     General,
     PrivacyCommands,
     Setup,

@@ -13,6 +13,7 @@ from bot.chat.buttons import pressed
 from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.compare_cards import compare_card
+from bot.chat.decision_cards import promoted_words
 from bot.chat.overview_cards import swap_card, swapped_words, versions_card
 from bot.chat.sending import begin, share, show
 from bot.services.people import Actor
@@ -49,7 +50,7 @@ class ModelCommands(PupilCog, commands.GroupCog, group_name="model", group_descr
         actor = self.actor(interaction)
         chosen = await self.classifier(actor, classifier)
         promotion = await self.services.promotion.promote(actor, chosen, version_number(version))
-        await self._announce(interaction, actor, chosen, promotion)
+        await self._announce(interaction, actor, chosen, promotion, chosen=True)
 
     @app_commands.command(description="Go back to the version before, or to the one named (leads).")
     @app_commands.describe(
@@ -73,7 +74,7 @@ class ModelCommands(PupilCog, commands.GroupCog, group_name="model", group_descr
         actor = self.actor(interaction)
         chosen = await self.classifier(actor, classifier)
         promotion = await self.services.promotion.promote(actor, chosen, int(number))
-        await self._announce(interaction, actor, chosen, promotion)
+        await self._announce(interaction, actor, chosen, promotion, chosen=True)
 
     @pressed(r"rollback:(?P<classifier>[\w-]+):(?P<live>\d+)")
     async def roll_back_from(self, interaction: Interaction, classifier: str, live: str) -> None:
@@ -91,8 +92,9 @@ class ModelCommands(PupilCog, commands.GroupCog, group_name="model", group_descr
         chosen = await self.classifier(actor, classifier)
         await self._require_live(chosen, int(live))
         service = self.services.promotion
-        change = service.promote if int(wanted) > int(live) else service.rollback
-        await self._announce(interaction, actor, chosen, await change(actor, chosen, int(wanted)))
+        forth = int(wanted) > int(live)
+        change = service.promote if forth else service.rollback
+        await self._announce(interaction, actor, chosen, await change(actor, chosen, int(wanted)), chosen=forth)
 
     async def _require_live(self, classifier: Classifier, number: int) -> None:
         """A button in an old message means the version it was written about, not whichever is live by now."""
@@ -104,10 +106,21 @@ class ModelCommands(PupilCog, commands.GroupCog, group_name="model", group_descr
             )
 
     async def _announce(
-        self, interaction: Interaction, actor: Actor, classifier: Classifier, promotion: Promotion
+        self,
+        interaction: Interaction,
+        actor: Actor,
+        classifier: Classifier,
+        promotion: Promotion,
+        *,
+        chosen: bool = False,
     ) -> None:
-        """A swap concerns the team: the person gets their answer, the channel a message with the way back."""
-        await show(interaction, Card(swapped_words(classifier.name, promotion)))
+        """A swap concerns the team: the person gets their answer, the channel a message with the way back.
+
+        A version that was chosen (not gone back to) was asked the pinned tests: the answer names those it breaks.
+        """
+        done = swapped_words(classifier.name, promotion)
+        tried = await self.services.promotion.pins(classifier, promotion.number) if chosen else ()
+        await show(interaction, Card(promoted_words(done, tried)))
         await share(interaction, swap_card(classifier.name, promotion, actor.name))
 
 

@@ -25,9 +25,18 @@ export function cssColour(colour) {
  */
 export function mediaUrl(address, attachments) {
   if (!address) return null;
-  const name = /^attachment:\/\/(.+)$/.exec(address)?.[1];
-  const target = name ? attachments.find((file) => file.filename === name)?.url : address;
+  const target = address.startsWith('attachment://') ? attached(address, attachments)?.url : address;
   return target ? safeUrl(target) : null;
+}
+
+/**
+ * The file of the same message that an embed shows, if it shows one.
+ * @param {string | undefined} address
+ * @param {any[]} attachments of the same message
+ * @returns {any}
+ */
+function attached(address, attachments) {
+  return attachments.find((file) => address === `attachment://${file.filename}` || address === file.url);
 }
 
 /**
@@ -89,7 +98,7 @@ export function renderEmbed(embed, attachments, context) {
       embedTitle(embed, context),
       embed.description && markdown(embed.description, context),
       fields.length > 0 && h('dl', { class: 'fields' }, fields),
-      picture(mediaUrl(embed.image?.url, attachments), embed.image?.description ?? embed.title ?? 'Picture', 'embed-image'),
+      picture(mediaUrl(embed.image?.url, attachments), embed.image?.description ?? attached(embed.image?.url, attachments)?.description ?? embed.title ?? 'Picture', 'embed-image'),
       embedFooter(embed)),
     picture(mediaUrl(embed.thumbnail?.url, attachments), embed.thumbnail?.description ?? '', 'embed-thumbnail'),
   );

@@ -1,0 +1,158 @@
+"""What there is to look at before deciding about a version: which answers change, and what it takes for what.
+
+Reports hold ids. Texts are read when somebody looks, within the guild: one that was removed or forgotten is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.services.confusion import Confusion, confusion_of
+from bot.services.drawing import Drawing
+from storage.errors import NotFound
+from storage.records import Classifier, EvaluationReport, PairedOutcome, Trial, version_name
+from storage.report_figures import flips
+from storage.stores import Stores
+from trainer.protocol import from_json
+
+PAGE = 5
+"""Texts on one page."""
+
+
+class FlipKind(StrEnum):
+    FIXED = "fixed"
+    """Only the candidate is right."""
+    BROKEN = "broken"
+    """Only the champion is right."""
+    OTHERWISE = "otherwise"
+    """Both are wrong, each in its own way."""
+    RECENT = "recent"
+    """Questions of the last days that it answers differently; nobody has said what is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """One text whose answer differs between two versions."""
+
+    text: str | None
+    """None: it was removed or forgotten."""
+    label: str | None
+    """The right one; None: nobody has said."""
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlipPage:
+    classifier: str
+    number: int
+    champion: str
+    """What the version is compared with: "v12+7"."""
+    kind: FlipKind
+    page: int
+    """From 0."""
+    counts: dict[FlipKind, int]
+    flips: tuple[Flip, ...]
+    rows: int
+    """Texts that both were measured on."""
+    questions: int
+    """Recent questions that both were asked; 0: none, or the version was never loaded."""
+
+    @property
+    def pages(self) -> int:
+        return max(1, -(-self.counts[self.kind] // PAGE))
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionPicture:
+    classifier: str
+    number: int
+    confusion: Confusion
+    picture: bytes | None
+    """PNG; None: it could not be drawn."""
+
+
+class DecisionService:
+    def __init__(self, stores: Stores, drawing: Drawing) -> None:
+        self._examples = stores.examples
+        self._predictions = stores.predictions
+        self._registry = stores.registry
+        self._trials = stores.trials
+        self._drawing = drawing
+
+    async def flips(self, classifier: Classifier, number: int, kind: FlipKind | None = None, page: int = 0) -> FlipPage:
+        """One page of the texts that a version answers differently from the champion of its time.
+
+        `kind` None is the first kind that has any, what broke before what was fixed. A page too far is the last one.
+
+        Raises:
+            NotFound: no such version. InvalidInput: its report cannot be read.
+        """
+        report = await self._report(classifier, number)
+        trial = await self._trials.get(classifier.guild, classifier.id, number)
+        counts = _counts(report, trial)
+        order = (FlipKind.BROKEN, FlipKind.FIXED, FlipKind.OTHERWISE, FlipKind.RECENT)
+        kind = kind or next((each for each in order if counts[each]), FlipKind.BROKEN)
+        page = min(page, max(0, -(-counts[kind] // PAGE) - 1))
+        part = slice(page * PAGE, (page + 1) * PAGE)
+        if kind is FlipKind.RECENT:
+            found = await self._recent(classifier, trial, part)
+        else:
+            found = await self._measured(classifier, _rows(report, kind)[part])
+        return FlipPage(
+            classifier=classifier.name,
+            number=number,
+            champion=trial.against if trial is not None and kind is FlipKind.RECENT else report.champion,
+            kind=kind,
+            page=page,
+            counts=counts,
+            flips=found,
+            rows=len(report.outcomes),
+            questions=0 if trial is None else trial.questions,
+        )
+
+    async def confusion(self, classifier: Classifier, number: int) -> ConfusionPicture:
+        """What a version takes for what, over the texts it was measured on.
+
+        Raises:
+            NotFound: no such version, or it was measured on nothing. InvalidInput: its report cannot be read.
+        """
+        report = await self._report(classifier, number)
+        found = confusion_of(report)
+        if not found.rows:
+            raise NotFound(f"{version_name(number)} was measured on no text, so there is nothing to show.")
+        return ConfusionPicture(classifier.name, number, found, await self._drawing.confusion(found))
+
+    async def _report(self, classifier: Classifier, number: int) -> EvaluationReport:
+        version = await self._registry.get(classifier.guild, classifier.id, number)
+        return from_json(EvaluationReport, version.report)
+
+    async def _measured(self, classifier: Classifier, rows: Sequence[PairedOutcome]) -> tuple[Flip, ...]:
+        ids = [row.example_id for row in rows]
+        texts = await self._examples.texts(classifier.guild, classifier.id, ids)
+        return tuple(Flip(texts.get(row.example_id), row.label, row.champion, row.candidate) for row in rows)
+
+    async def _recent(self, classifier: Classifier, trial: Trial | None, part: slice) -> tuple[Flip, ...]:
+        changed = () if trial is None else trial.changed[part]
+        texts = await self._predictions.texts(classifier.guild, [answer.prediction_id for answer in changed])
+        return tuple(Flip(texts.get(answer.prediction_id), None, answer.before, answer.after) for answer in changed)
+
+
+def _counts(report: EvaluationReport, trial: Trial | None) -> dict[FlipKind, int]:
+    found = flips(report.outcomes)
+    return {
+        FlipKind.FIXED: len(found.fixed),
+        FlipKind.BROKEN: len(found.broken),
+        FlipKind.OTHERWISE: len(found.still_wrong),
+        FlipKind.RECENT: 0 if trial is None else len(trial.changed),
+    }
+
+
+def _rows(report: EvaluationReport, kind: FlipKind) -> list[PairedOutcome]:
+    """The rows of a kind, by example id."""
+    found = flips(report.outcomes)
+    ids = {FlipKind.FIXED: found.fixed, FlipKind.BROKEN: found.broken}.get(kind, found.still_wrong)
+    by_id = {row.example_id: row for row in report.outcomes}
+    return [by_id[example_id] for example_id in ids]
