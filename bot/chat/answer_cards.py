@@ -82,8 +82,9 @@ def saved_words(receipt: LabelReceipt) -> str:
     words = [*note, f"Saved as {code(receipt.label)} (#{receipt.example_id})."]
     if receipt.previous == receipt.label:
         words = [*note, f"Confirmed as {code(receipt.label)} (#{receipt.example_id})."]
-    elif receipt.previous is not None:
+    elif receipt.previous is not None and not receipt.others:
         words.append(f"It was {code(receipt.previous)} before.")
+    words += [others_words(receipt)] if receipt.others else []
     if receipt.guess is not None:
         version = f" ({receipt.version})" if receipt.version else ""
         said = "so too," if receipt.guess.label == receipt.label else code(receipt.guess.label)
@@ -91,9 +92,21 @@ def saved_words(receipt: LabelReceipt) -> str:
     return " ".join(words + _consequences(receipt))
 
 
+def others_words(receipt: LabelReceipt) -> str:
+    """Where other people say something else about the text: who, and what it counts as now."""
+    said = [f"{escaped(name)} says {code(label)}" for name, label in receipt.others]
+    told = listed(said, RUNNERS_UP)
+    if receipt.now is None:
+        return f"{told}: a tie, so the text counts for neither until a lead settles it with `/conflicts`."
+    if receipt.now == receipt.label:
+        return f"{told}; it counts as yours."
+    return f"{told}: it stays {code(receipt.now)}."
+
+
 def taught_words(receipt: LabelReceipt) -> str:
     """After Right or Wrong, where the answer stands above: "Taught: `bug` (#481). 7 more until the next training." """
-    return " ".join([f"Taught: {code(receipt.label)} (#{receipt.example_id}).", *_consequences(receipt)])
+    others = [others_words(receipt)] if receipt.others else []
+    return " ".join([f"Taught: {code(receipt.label)} (#{receipt.example_id}).", *others, *_consequences(receipt)])
 
 
 def _consequences(receipt: LabelReceipt) -> list[str]:

@@ -62,10 +62,16 @@ async def labels(interaction: Interaction, current: str) -> Choices:
     )
     text = str(getattr(interaction.namespace, "text", None) or "")
     ranked = await services.labeling.suggest(classifier, text, current)
+    has = await services.labeling.label_of(classifier, text) if text.strip() else None
     return [
-        app_commands.Choice(name=name if share is None else cut(f"{name} · {percent(share)}", 100), value=name)
-        for name, share in ranked
+        app_commands.Choice(name=_label_words(name, share, is_its=name == has), value=name) for name, share in ranked
     ]
+
+
+def _label_words(name: str, share: float | None, *, is_its: bool) -> str:
+    """ "bug · 62 %"; "bug · 62 % · its label now" warns whoever is about to give a text another one."""
+    words = [name, "" if share is None else percent(share), "its label now" if is_its else ""]
+    return cut(" · ".join(filter(None, words)), 100)
 
 
 @_calm

@@ -222,20 +222,6 @@ def _plain(value: Any) -> str:
     return escaped(cut(str(value), 200))
 
 
-def help_card(topics: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> Card:
-    """Every command by who needs it. `topics` holds (heading, [(command or its clickable mention, description)])."""
-    fields = tuple((heading, "\n".join(f"{name} {words}" for name, words in rows)) for heading, rows in topics)
-    return Card(
-        title="Pupil learns from you",
-        body=(
-            "Label short texts with /label, and the next answer to /ask takes them into account at once. When enough "
-            "is new, a training makes the model deeper; it goes live only if it does better on texts it has not seen."
-        ),
-        fields=fields,
-        footer="Only what you type into a command, a form or a file teaches the bot; it never reads the chat.",
-    )
-
-
 def swap_card(classifier: str, promotion: Promotion, who: str) -> Card:
     """For the channel: which version answers now, whose decision it was, and the way back."""
     now, before = version_name(promotion.number), version_name(promotion.previous)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bot.chat.answer_cards import WHICH_LABEL, saved_words
 from bot.chat.cards import MAX_CHOICES, Button, Card, Choice, Form, Input, Menu, Style, Tone
-from bot.chat.text import code, counted, escaped, quoted
+from bot.chat.text import code, counted, cut, escaped, quoted
 from storage.records import MAX_LABEL, Outcome
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ def _question_card(step: Step, asked: Asked, page: int, told: str) -> Card:
     parts = [told, quoted(asked.question.text, SHOWN), f"**{WHICH_LABEL}**"]
     if few and described:
         parts.append("\n".join(described))
+    if asked.rules:
+        rules = [f"{code(label)} — {escaped(cut(text, 150))}" for label, text in asked.rules]
+        parts.append("\n".join(["Your team's rules:", *rules]))
     rows = _buttons(asked) if few else _menu(asked, page)
     return Card(
         title=f"Teach {step.classifier.name} · {step.answered + 1} of {step.round.wanted}",

@@ -52,6 +52,10 @@ class LabelReceipt:
     """Labels until the next training; None: no count is being waited for."""
     note: str = ""
     """What became of the name that was typed, where the label is called otherwise by now."""
+    now: str | None = None
+    """The text's label after it; None: people disagree, so it has none."""
+    others: tuple[tuple[str, str], ...] = ()
+    """(name, label) of other people who say something else about the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,14 @@ class LabelingService:
         self._serving.touch(classifier)
         log.info("label.stored", extra={"classifier": classifier.id, "example": result.example.id})
         return replace(await self._receipt(classifier, result, guess, version), note=note)
+
+    async def label_of(self, classifier: Classifier, text: str) -> str | None:
+        """The label that a text has now; None: it has none, is not known, or is no text. Never raises."""
+        with suppress(PupilError):
+            example = await self._examples.find(classifier.guild, classifier.id, text)
+            if example is not None and (label := await self._examples.current_label(classifier.guild, example.id)):
+                return label.name
+        return None
 
     async def suggest(self, classifier: Classifier, text: str, typed: str) -> list[tuple[str, float | None]]:
         """Label names for an autocomplete, the model's best guess for `text` first; never raises, never waits long."""
@@ -311,6 +323,8 @@ class LabelingService:
         trained_to = max((known.last_event_id for known in versions), default=0)
         new_since = await self._examples.changed_since(guild, classifier.id, trained_to)
         schedule = await self._schedules.get(guild, classifier.id)
+        now = await self._examples.current_label(guild, result.example.id)
+        said = await self._examples.opinions(guild, classifier.id, [result.example.id])
         return LabelReceipt(
             event_id=result.event.id,
             example_id=result.example.id,
@@ -322,6 +336,8 @@ class LabelingService:
             golden=result.example.split is Split.GOLDEN,
             label_total=next((count.total for count in counts if count.label.id == result.label.id), 0),
             until_training=until_training(counts, new_since, schedule),
+            now=None if now is None else now.name,
+            others=tuple((one.name, one.label) for one in said if one.label != result.label.name),
         )
 
 

@@ -24,6 +24,8 @@ MOST_ASKED = 100
 """Questions in one round at most."""
 FEW_LABELS = 8
 """Up to here all labels are shown, in their own order; with more, the likely ones come first."""
+MOST_RULES = 3
+"""Rules of the codebook that are told beside a question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Asked:
     question: Question
     labels: list[Label]
     """All of them. The model's ranking where there are many and the text cannot become golden; else their own order."""
+    rules: list[tuple[str, str]] = field(default_factory=list)
+    """(label, rule of the codebook), the newest of the labels that come first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class TeachingService:
     def __init__(self, stores: Stores, labeling: LabelingService, plans: QuestionPlans) -> None:
         self._rounds = stores.rounds
         self._classifiers = stores.classifiers
+        self._rules = stores.rules
         self._labeling = labeling
         self._plans = plans
 
@@ -139,7 +144,7 @@ class TeachingService:
         question = next((each for each in questions if each.outcome is None), None)
         if question is None and len(questions) < round.wanted:
             question = await self._ask(classifier, round)
-        asked = None if question is None else Asked(question, await self._choices(classifier, question))
+        asked = None if question is None else await self._shown(classifier, question)
         waiting = await self._rounds.waiting(round.guild, round.classifier_id)
         return Step(round, classifier, asked, tally, waiting)
 
@@ -153,6 +158,13 @@ class TeachingService:
             if question is not None:
                 return question
         return None
+
+    async def _shown(self, classifier: Classifier, question: Question) -> Asked:
+        labels = await self._choices(classifier, question)
+        first = {label.id: label.name for label in labels[:FEW_LABELS]}
+        rules = await self._rules.of(classifier.guild, classifier.id)
+        told = [(first[rule.label_id], rule.text) for rule in rules if rule.label_id in first]
+        return Asked(question, labels, told[-MOST_RULES:])
 
     async def _choices(self, classifier: Classifier, question: Question) -> list[Label]:
         labels = await self._classifiers.labels(classifier.guild, classifier.id)

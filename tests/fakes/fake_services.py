@@ -231,6 +231,10 @@ class FakeLabeling:
             until_training=max(0, 10 - len(memory.votes)),
         )
 
+    async def label_of(self, classifier: Classifier, text: str) -> str | None:
+        votes = self._memory.votes_on(classifier, text)
+        return votes[-1].label if votes else None
+
     async def suggest(self, classifier: Classifier, text: str, typed: str) -> list[tuple[str, float | None]]:
         scores = self._memory.scores(classifier, text)
         offered: dict[str, float | None] = {score.label: score.confidence for score in scores if typed in score.label}

@@ -31,3 +31,24 @@ async def test_a_label_given_in_the_chat_answers_the_next_question_also_after_a_
     assert "Taught: `bug` (#1)" in (await stage.jonas.command("ask", text="the app crashes")).text
     undone = await stage.ada.click(saved, "Undo")
     assert "it has no label now" in undone.text
+
+
+async def test_who_labels_a_text_hears_what_others_say_about_it(stage: RealStage) -> None:
+    await stage.ada.command("label", text="it crashes", label="bug")
+    tie = await stage.jonas.command("label", text="it crashes", label="idea")
+    assert "Ada says `bug`: a tie, so the text counts for neither until a lead settles it" in tie.text
+    won = await stage.maria.command("label", text="it crashes", label="bug")
+    assert "Jonas says `idea`; it counts as yours." in won.text
+    asked = await stage.person("ada").command("label", text="it crashes", label="question")
+    assert "a tie" in asked.text
+    again = await stage.ada.command("label", text="it crashes", label="bug")
+    assert "Jonas says `idea`; it counts as yours." in again.text
+    lost = await stage.jonas.command("label", text="it crashes", label="question")
+    assert "Maria says `bug`, Ada says `bug`: it stays `bug`." in lost.text
+
+
+async def test_autocomplete_warns_that_a_text_has_a_label(stage: RealStage) -> None:
+    await stage.ada.command("label", text="it crashes", label="question")
+    offered = await stage.jonas.autocomplete("label", focused="label", text="It  crashes")
+    assert [choice["value"] for choice in offered if "its label now" in choice["name"]] == ["question"]
+    assert not any("its label now" in one["name"] for one in await stage.jonas.autocomplete("label", focused="label"))

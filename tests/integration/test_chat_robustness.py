@@ -14,6 +14,7 @@ import pytest
 from bot.chat import choices, client
 from bot.chat.client import PupilBot, connect_to, run_bot
 from bot.chat.errors import RESTARTING
+from bot.chat.help_cards import TOPICS
 from bot.chat.people import operators_of
 from bot.playground.server import GUILD_ID
 from bot.services.people import Actor
@@ -205,6 +206,16 @@ class TestCommands:
         assert [name for name in every if f"</{name}:" not in text] == ["status"]
         assert "…" not in text
 
+    async def test_help_tells_a_sentence_of_every_command_under_one_topic(self, stage: Stage) -> None:
+        card, told = await stage.jonas.command("help"), ""
+        for topic in TOPICS:
+            card = await stage.jonas.select(card, topic)
+            told += card.text
+        every = [command for command in stage.bot.tree.walk_commands() if not hasattr(command, "commands")]
+        named = [told.count(f"</{command.qualified_name}:") for command in every]
+        assert named == [int(command.qualified_name != "status") for command in every]
+        assert [command.name for command in every if command.name != "status" and command.description not in told] == []
+
     async def test_every_button_that_a_card_can_have_finds_its_function(self, stage: Stage) -> None:
         ids = [
             "right:ab", "rival:ab:1", "miss:ab", "share:ab", "pick:p.ab:0", "picked:p.ab", "name:p.ab", "named:p.ab",
@@ -212,7 +223,9 @@ class TestCommands:
             "train:a-b", "promote:a-b:3", "rollback:a-b:3", "swap:a-b:3:2", "redo:7", "history:-:1:f", "takeback:a-b:0",
             "change:7", "unchange:7", "changes:a-b:1:b", "unchanges:a-b", "revert:7", "unrevert:7", "rules:a-b:0:f",
             "unrule:a-b", "rerule:7", "tie:a-b:7", "settle:a-b:7:8", "unsettle:a-b:7:9", "rule:a-b:7:8:9",
-            "ruled:a-b:7:8:9", "pick:c.a-b.7:0", "create:7", "propose:7", "accept:7", "decline:7",
+            "ruled:a-b:7:8:9", "pick:c.a-b.7:0", "create:7", "propose:7", "accept:7", "decline:7", "help",
+            "round:ab:1:is:7", "round:ab:1:pick", "round:ab:1:page:2", "round:ab:1:type", "round:ab:1:typed",
+            "round:ab:1:unsure", "round:ab:1:skipped", "round:ab:undo", "more:a-b:10",
         ]  # fmt: skip
         assert all(stage.bot.router.find(custom_id) for custom_id in ids)
         assert stage.bot.router.find("undo:7; drop table") is None

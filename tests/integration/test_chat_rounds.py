@@ -201,6 +201,18 @@ async def test_questions_belong_to_one_person_and_one_server(stage: RealStage) -
             await call
 
 
+async def test_the_codebook_is_told_beside_the_question(stage: RealStage) -> None:
+    await pooled(stage, ["it crashes"])
+    labels = await stage.system.stores.classifiers.labels(GUILD_ID, 1)
+    for number in range(4):
+        await stage.system.stores.rules.add(
+            GUILD_ID, 1, labels[0].id, f"rule {number}: what crashes", None, "maria", 1.0
+        )
+    card = await stage.ada.command("teach")
+    assert "Your team's rules:\n`bug` — rule 1: what crashes\n" in card.text
+    assert "rule 0" not in card.text
+
+
 async def test_hostile_texts_are_shown_and_do_nothing(stage: RealStage) -> None:
     texts = ["@everyone `look` **bold** <@&1>", "\u202egnirts \u2066mixed", "😀" * 4000]
     await pooled(stage, texts)

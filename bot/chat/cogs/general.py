@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 from discord import app_commands
 
 from bot.chat import choices
+from bot.chat.buttons import chosen, pressed
 from bot.chat.cogs.base import Interaction, PupilCog
+from bot.chat.help_cards import Described, help_card, topic_card
 from bot.chat.insight_cards import forecast_words
-from bot.chat.overview_cards import help_card, stats_card, status_card
+from bot.chat.overview_cards import stats_card, status_card
 from bot.chat.sending import begin, show
 from bot.services.people import Role
 
+AnyCommand: TypeAlias = "app_commands.Command[Any, ..., Any]"
 OPERATORS = frozenset({"status"})
 
 
@@ -22,31 +25,35 @@ class General(PupilCog):
     @app_commands.autocomplete(classifier=choices.classifiers)
     async def stats(self, interaction: Interaction, classifier: str | None = None) -> None:
         await begin(interaction)
-        chosen = await self.classifier(self.actor(interaction), classifier)
-        schedule = await self.services.training.get_schedule(chosen)
-        stats = await self.services.classifiers.stats(chosen)
-        forecast = forecast_words(await self.services.forecast.of(chosen))
-        await show(interaction, stats_card(stats, schedule, self.services.sureness.known(chosen), forecast))
+        meant = await self.classifier(self.actor(interaction), classifier)
+        schedule = await self.services.training.get_schedule(meant)
+        stats = await self.services.classifiers.stats(meant)
+        forecast = forecast_words(await self.services.forecast.of(meant))
+        await show(interaction, stats_card(stats, schedule, self.services.sureness.known(meant), forecast))
 
     @app_commands.command(description="Every command, and what teaching means.")
     async def help(self, interaction: Interaction) -> None:
-        topics: dict[str, list[tuple[str, str]]] = {}
-        for heading, mention, description in self._commands(self.actor(interaction).role):
-            topics.setdefault(heading, []).append((mention, description))
-        await show(interaction, help_card(list(topics.items())))
+        await show(interaction, help_card(self._commands(interaction)))
 
-    def _commands(self, role: Role) -> Iterator[tuple[str, str, str]]:
-        """(heading, clickable mention, description) of every command that somebody of this role can use."""
-        for command in self.bot.tree.walk_commands():
-            if isinstance(command, app_commands.Group) or (
-                command.qualified_name in OPERATORS and role < Role.OPERATOR
-            ):
-                continue
-            root = command.root_parent
-            top = (root or command).name
-            number = self.bot.command_ids.get(top)
-            mention = f"</{command.qualified_name}:{number}>" if number else f"`/{command.qualified_name}`"
-            yield "Asking and teaching" if root is None else root.description, mention, command.description
+    @pressed(r"help")
+    async def topic(self, interaction: Interaction) -> None:
+        await begin(interaction)
+        await show(interaction, topic_card(chosen(interaction), self._commands(interaction)))
+
+    def _commands(self, interaction: Interaction) -> list[Described]:
+        """Every command that this person can use."""
+        everything = [
+            Described(command.qualified_name, self._mention(command), command.description)
+            for command in self.bot.tree.walk_commands()
+            if not isinstance(command, app_commands.Group)
+        ]
+        is_operator = self.actor(interaction).role >= Role.OPERATOR
+        return [command for command in everything if is_operator or command.name not in OPERATORS]
+
+    def _mention(self, command: AnyCommand) -> str:
+        """Clickable, where Discord has told the command's number."""
+        number = self.bot.command_ids.get(command.qualified_name.partition(" ")[0])
+        return f"</{command.qualified_name}:{number}>" if number else f"`/{command.qualified_name}`"
 
     @app_commands.command(description="How the bot is doing (operators).")
     async def status(self, interaction: Interaction) -> None:
