@@ -316,15 +316,20 @@ def _share(measured: Measured) -> float | None:
     return measured.right() / len(measured.rows) if len(measured.rows) else None
 
 
+SHORT_OF_MEMORY = (
+    *("can't allocate memory", "not enough memory", "out of memory"),
+    "can't start new thread",  # Python, where there is no room for a stack
+    "could not create a primitive",  # oneDNN
+)
+
+
 @contextmanager
 def _memory() -> Iterator[None]:
     """A training that does not fit is one sentence; torch reports it as a RuntimeError of its own wording."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        short = isinstance(error, MemoryError) or any(
-            words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory")
-        )
+        short = isinstance(error, MemoryError) or any(words in str(error) for words in SHORT_OF_MEMORY)
         if not short:
             raise
         raise TrainingFailed(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,15 @@ class Page:
         chosen = [{"name": sub, "type": 1, "options": typed}]
         before = len(await self.messages())
         await self.ask("command", channel_id=SUPPORT, command_id=found["id"], options=chosen)
-        for _ in range(100):
-            answers = (await self.messages())[before:]
-            if any(message["flags"] & 64 and message_text(message) for message in answers):
+        await self.answered(lambda message: message["flags"] & 64 and message_text(message), before)
+
+    async def answered(self, check: Callable[[dict[str, Any]], Any], after: int = 0) -> None:
+        """Returns once there is such a message among those after the first `after`."""
+        for _ in range(400):
+            if any(map(check, (await self.messages())[after:])):
                 return
             await asyncio.sleep(0.05)
-        raise AssertionError(f"/{group} {sub} was not answered.")
+        raise AssertionError([message_text(message) for message in await self.messages()])
 
     async def training(self, words: str) -> dict[str, Any]:
         """The one public message about the training, once it says `words`."""
@@ -125,10 +128,7 @@ async def test_after_a_restart_in_a_training_chat_goes_on_where_it_was(tmp_path:
             ask = next(each for each in (await page.ask("hello"))["commands"] if each["name"] == "ask")
             typed = [{"name": "text", "type": 3, "value": "the app crashes again today"}]
             await page.ask("command", channel_id=SUPPORT, command_id=ask["id"], options=typed)
-            for _ in range(100):
-                if any("Right" in json.dumps(message["components"]) for message in await page.messages()):
-                    break
-                await asyncio.sleep(0.05)
+            await page.answered(lambda message: "Right" in json.dumps(message["components"]))
             await page.command("train", "now")
             before, commands = await page.training("%"), await command_versions(page)
             ended = await bots[0].end(number)
@@ -139,12 +139,7 @@ async def test_after_a_restart_in_a_training_chat_goes_on_where_it_was(tmp_path:
             old = await answer_with(page, "Right")
             fields = {"message_id": old["id"], "custom_id": button(old, "Right"), "component_type": 2}
             await page.ask("component", **fields)
-            for _ in range(100):
-                if any("Taught" in message_text(message) for message in await page.messages()):
-                    break
-                await asyncio.sleep(0.05)
-            else:
-                raise AssertionError([message_text(message) for message in await page.messages()])
+            await page.answered(lambda message: "Taught" in message_text(message))
             after = await page.training("held-out texts")
             assert after["id"] == before["id"]
             versions = (await bots[1].call("GET", "/classifiers/triage/versions"))["versions"]

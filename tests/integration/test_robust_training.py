@@ -310,6 +310,8 @@ class TestMemory:
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
             RuntimeError("[enforce fail at alloc_cpu.cpp:118] data. DefaultCPUAllocator: not enough memory: ..."),
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes. Error code 12"),
+            RuntimeError("can't start new thread"),
+            RuntimeError("could not create a primitive"),
         ],
     )
     def test_every_way_to_say_it_is_translated(self, error: Exception) -> None:
