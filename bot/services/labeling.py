@@ -52,7 +52,7 @@ class LabelReceipt:
     until_training: int | None
     """Labels until the next training; None: no count is being waited for."""
     note: str = ""
-    """What became of the name that was typed, where the label is called otherwise by now."""
+    """What became of the name that was typed, where the label is called otherwise by now; and of a removed text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,8 @@ class LabelingService:
         )
         self._serving.touch(classifier)
         log.info("label.stored", extra={"classifier": classifier.id, "example": result.example.id})
-        return replace(await self._receipt(classifier, result, guess, version), note=note)
+        notes = [note, "This text had been removed; now it counts again." if result.came_back else ""]
+        return replace(await self._receipt(classifier, result, guess, version), note=" ".join(filter(None, notes)))
 
     async def suggest(self, classifier: Classifier, text: str, typed: str) -> list[tuple[str, float | None]]:
         """Label names for an autocomplete, the model's best guess for `text` first; never raises, never waits long."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.playground.objects import LEADS
 from bot.playground.server import GUILD_ID
 from bot.playground.wire import Json
 from bot.services.people import Actor
@@ -206,9 +207,46 @@ async def test_a_proposal_waits_while_its_classifier_is_archived(stage: RealStag
     assert "Maria created `speed`" in (await stage.maria.click(card, "Create")).text
 
 
+class TestATextIsRemovedUnderAnOpenCard:
+    async def test_settling_the_conflict_about_it_does_not_bring_it_back(
+        self, stage: RealStage, triage: Classifier
+    ) -> None:
+        await stage.ada.command("label", text="it crashes", label="bug")
+        await stage.jonas.command("label", text="it crashes", label="idea")
+        card = await stage.maria.command("conflicts")
+        removed = await stage.maria.command("examples remove", id="#1")
+        assert "#1 was removed meanwhile" in (await stage.maria.click(card, "bug")).text
+        assert (await stage.services.examples.search(triage, "")).total == 0
+        await stage.maria.click(removed, "Bring it back")
+        assert "Settled: #1 is `bug`" in (await stage.maria.click(card, "bug")).text
+
+    async def test_an_answer_to_the_question_about_it_does_not_bring_it_back(
+        self, stage: RealStage, triage: Classifier
+    ) -> None:
+        await stage.system.stores.examples.add_unlabelled(GUILD_ID, triage.id, ["secret"], "file", Source.FILE, 1.0)
+        card = await stage.ada.command("teach")
+        await stage.maria.command("examples remove", id="#1")
+        assert "Nothing was taught" in (await stage.ada.click(card, "bug")).text
+        assert (await stage.services.examples.search(triage, "")).total == 0
+
+    async def test_whoever_labels_it_again_is_told_that_it_had_been_removed(
+        self, stage: RealStage, triage: Classifier
+    ) -> None:
+        await stage.jonas.command("label", text="it crashes", label="bug")
+        await stage.maria.command("examples remove", id="#1")
+        told = await stage.ada.command("label", text="It crashes", label="bug")
+        assert told.text.startswith("This text had been removed; now it counts again. Confirmed as `bug` (#1).")
+        assert "removed" not in (await stage.ada.command("label", text="It crashes", label="bug")).text
+
+
+async def test_where_the_only_classifier_is_archived_that_is_said(stage: RealStage, triage: Classifier) -> None:
+    await stage.services.classifiers.archive(LEAD, triage)
+    assert "`triage` is archived" in (await stage.ada.command("ask", text="it crashes")).text
+
+
 async def test_the_leads_role_is_enough_to_be_shown_the_pins_to_remove(stage: RealStage, triage: Classifier) -> None:
     await stage.maria.command("pin add", text="it crashes", label="bug")
-    assert await stage.ada.autocomplete("pin remove", focused="pin") == []
+    assert await stage.jonas.autocomplete("pin remove", focused="pin") == []
     await stage.services.setup.choose_roles(LEAD, lead_role=LEADS)
-    stage.playground.world.give_role(stage.ada.id, LEADS)
-    assert len(await stage.ada.autocomplete("pin remove", focused="pin")) == 1
+    assert len(await stage.jonas.autocomplete("pin remove", focused="pin")) == 1
+    assert await stage.ada.autocomplete("pin remove", focused="pin") == []
