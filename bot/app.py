@@ -105,11 +105,11 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         consent = Consent(await stores.privacy.opt_outs())
         labeling = LabelingService(stores, serving, consent, base=settings.base)
         plans = await stack.enter_async_context(QuestionPlans(stores, serving, engine))
-        teaching = TeachingService(stores, labeling, plans)
+        teaching = TeachingService(stores, labeling, plans, consent)
         curation = CurationService(stores, serving)
         conflicts = ConflictService(stores, serving, consent)
         reverting = RevertingService(stores, serving)
-        proposing = ProposingService(stores, classifiers, labeling)
+        proposing = ProposingService(stores, classifiers, labeling, consent)
         promotion = PromotionService(stores.registry, serving, TrialService(stores, serving))
         runner = await stack.enter_async_context(
             JobRunner(

@@ -49,6 +49,8 @@ class LabelResult:
     """The label given; for a retraction, the one taken back."""
     previous: str | None
     """Name of the example's current label before this event; None if it had none, or a tie."""
+    came_back: bool = False
+    """Whether the example had been removed, and counts again with this label."""
 
 
 def clean_text(text: str) -> str:
@@ -88,6 +90,8 @@ def cast(connection: sqlite3.Connection, vote: Vote) -> LabelResult:
         NotFound: the label is not one of this guild's classifier.
     """
     label = find_label(connection, vote.guild, vote.classifier_id, vote.label_id)
+    removed = "SELECT 1 FROM examples WHERE guild = ? AND classifier_id = ? AND hash = ? AND removed_at IS NOT NULL"
+    came_back = row(connection, removed, (vote.guild, vote.classifier_id, vote.hash)) is not None
     example_id, made = place(connection, vote)
     previous = None if made else current_label(connection, vote.guild, vote.classifier_id, example_id)
     event_id, _ = say(connection, vote, example_id, made)
@@ -96,6 +100,7 @@ def cast(connection: sqlite3.Connection, vote: Vote) -> LabelResult:
         event=find_event(connection, vote.guild, event_id),
         label=label,
         previous=previous.name if previous else None,
+        came_back=came_back,
     )
 
 
@@ -143,7 +148,7 @@ def place(connection: sqlite3.Connection, vote: Vote) -> tuple[int, bool]:
 def set_removed(
     connection: sqlite3.Connection, guild: str, example_id: int, by: str, now: float, *, removed: bool
 ) -> bool:
-    """Remove an example or bring it back; False: it was so before.
+    """Remove an example or bring it back; False: it was so before. Nobody is asked about a removed one any more.
 
     Raises:
         NotFound: no such example in this guild.
@@ -155,6 +160,11 @@ def set_removed(
     )
     if not done.rowcount:
         return False
+    if removed:
+        connection.execute(
+            "DELETE FROM questions WHERE guild = ? AND classifier_id = ? AND example_id = ? AND outcome IS NULL",
+            (guild, example.classifier_id, example_id),
+        )
     connection.execute(
         "INSERT INTO removals (id, guild, classifier_id, example_id, by, removed, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -39,7 +39,7 @@ class StoredImport:
     created_at: float
     result: dict[str, Any] | None = None
     """What it did, as `apply` was told; None: it waits to be applied."""
-    undone: bool = False
+    undone_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Imports:
 
         def unit(tables: sqlite_utils.Database) -> TakenBack | None:
             found = _find(tables.conn, guild, token)
-            if found.undone or found.result is None:
+            if found.undone_at is not None or found.result is None:
                 return None
             labels = events.take_back_batch(tables.conn, guild, token, found.by, now)
             pool = events.take_from_pool(tables.conn, guild, token, found.by)
@@ -185,7 +185,7 @@ def _find(connection: sqlite3.Connection, guild: str, token: str) -> StoredImpor
         left_out=one["left_out"],
         created_at=one["created_at"],
         result=json.loads(one["result"]) if one["result"] else None,
-        undone=one["undone_at"] is not None,
+        undone_at=one["undone_at"],
     )
 
 

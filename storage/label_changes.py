@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -132,14 +132,7 @@ class LabelChanges:
 
     async def history(self, guild: str, classifier_id: int) -> list[LabelChange]:
         """Newest first."""
-        found = await self._db.read(
-            lambda connection: rows(
-                connection,
-                "SELECT * FROM label_changes WHERE guild = ? AND classifier_id = ? ORDER BY id DESC",
-                (guild, classifier_id),
-            )
-        )
-        return [_change(each) for each in found]
+        return await self._db.read(lambda connection: changes_of(connection, guild, classifier_id))
 
 
 def planned(connection: sqlite3.Connection, guild: str, classifier_id: int, wanted: WantedChange) -> State:
@@ -164,6 +157,21 @@ def planned(connection: sqlite3.Connection, guild: str, classifier_id: int, want
         case ChangeKind.MERGE:
             return _merged(connection, label, wanted.into)
     raise InvalidInput("An undo is asked for by the change that it takes back.")
+
+
+def changes_of(connection: sqlite3.Connection, guild: str, classifier_id: int) -> list[LabelChange]:
+    """Newest first."""
+    sql = "SELECT * FROM label_changes WHERE guild = ? AND classifier_id = ? ORDER BY id DESC"
+    return [_change(each) for each in rows(connection, sql, (guild, classifier_id))]
+
+
+def former_names(changes: Iterable[LabelChange]) -> dict[str, int]:
+    """Normalised names that labels had before, with the label that was called so most recently. `changes`: as above."""
+    former: dict[str, int] = {}
+    for change in changes:
+        if change.kind is ChangeKind.RENAME and "key" in (before := change.before.get(change.label_id, {})):
+            former.setdefault(before["key"], change.label_id)
+    return former
 
 
 def find_change(connection: sqlite3.Connection, guild: str, change_id: int) -> LabelChange:

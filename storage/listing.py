@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from storage.classifiers import by_id
 from storage.database import Database
 from storage.events import current_label
+from storage.label_changes import changes_of, former_names
 from storage.records import EventKind, Label, Source, Split, normalise
 from storage.rows import rows
 
@@ -29,7 +30,8 @@ class Known:
     """What a classifier has already."""
 
     labels: dict[str, str]
-    """Normalised name → the name under which texts are filed; of a merged label, that of the one it was merged into."""
+    """Normalised name, also one that a label had before → the name under which texts are filed; of a merged label,
+    that of the one it was merged into."""
     archived: frozenset[str]
     """Normalised names of labels that are archived: they take no text and their names are taken."""
     texts: dict[str, str | None]
@@ -117,18 +119,26 @@ def _holds(text: str, words: Sequence[str]) -> bool:
 
 def _known(connection: sqlite3.Connection, at: tuple[str, int]) -> Known:
     by_id(connection, *at)
-    labels, archived = {}, set()
+    labels: dict[str, str] = {}
+    archived: set[str] = set()
+    named: dict[int, tuple[str, bool]] = {}
     for each in rows(
         connection,
-        "SELECT label.key, coalesce(other.name, label.name) AS name, coalesce(other.archived, label.archived) AS gone "
+        "SELECT label.id, label.key, coalesce(other.name, label.name) AS name, "
+        "coalesce(other.archived, label.archived) AS gone "
         "FROM labels AS label LEFT JOIN labels AS other ON other.id = label.merged_into "
         "WHERE label.guild = ? AND label.classifier_id = ? ORDER BY label.position",
         at,
     ):
+        named[each["id"]] = (each["name"], bool(each["gone"]))
         if each["gone"]:
             archived.add(each["key"])
         else:
             labels[each["key"]] = each["name"]
+    for key, label_id in former_names(changes_of(connection, *at)).items():
+        name, gone = named[label_id]
+        if key not in labels and key not in archived and not gone:
+            labels[key] = name
     current = _current(connection, at)
     every = rows(connection, "SELECT id, hash FROM examples WHERE guild = ? AND classifier_id = ?", at)
     return Known(labels, frozenset(archived), {hash: current.get(example_id) for example_id, hash in every})

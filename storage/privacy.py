@@ -232,6 +232,10 @@ def _count(connection: sqlite3.Connection, guild: str, person: str) -> Erasure:
         questions=value(connection, "SELECT count(*) FROM predictions WHERE guild = :guild AND asked_by = :person", at),
         feedback=value(connection, "SELECT count(*) FROM feedback WHERE guild = :guild AND annotator = :person", at),
         name=value(connection, "SELECT 1 FROM annotators WHERE guild = :guild AND id = :person", at) is not None,
+        pins=value(connection, "SELECT count(*) FROM pins WHERE guild = :guild AND pinned_by = :person", at),
+        proposals=value(connection, "SELECT count(*) FROM proposals WHERE guild = :guild AND by = :person", at),
+        imports=value(connection, "SELECT count(*) FROM imports WHERE guild = :guild AND by = :person", at),
+        rounds=value(connection, "SELECT count(*) FROM rounds WHERE guild = :guild AND annotator = :person", at),
     )
 
 

@@ -176,6 +176,13 @@ class Erasure:
     feedback: int
     name: bool = False
     """Whether a display name is kept."""
+    pins: int = 0
+    proposals: int = 0
+    """Texts typed with a label that did not exist."""
+    imports: int = 0
+    """Records and previews of imports."""
+    rounds: int = 0
+    """Rounds of questions."""
     classifiers: frozenset[int] = frozenset()
     """Ids of those whose labels changed."""
     hashes: frozenset[str] = frozenset()

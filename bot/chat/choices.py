@@ -122,7 +122,8 @@ async def pins(interaction: Interaction, current: str) -> Choices:
     classifier = await services.classifiers.resolve(
         str(interaction.guild_id), getattr(interaction.namespace, "classifier", None), home_channel(interaction)
     )
-    found = await services.pins.known(actor_of(interaction, interaction.client.operators), classifier)
+    settings = services.setup.settings(str(interaction.guild_id))
+    found = await services.pins.known(actor_of(interaction, interaction.client.operators, settings), classifier)
     wanted = normalise(current)
     matching = [pin for pin in found if wanted in normalise(pin.text)]
     return [

@@ -52,6 +52,9 @@ def _would_do(plan: Plan) -> Iterator[str]:
         yield f"• your vote for another label on {counted(len(plan.conflicts), 'text')}"
     if plan.pool:
         yield f"• {counted(len(plan.pool), 'new text')} without a label, to be asked about by `/teach`"
+    if plan.instead:
+        pairs = [f"{code(old)} as {code(now)}" for old, now in plan.instead.items()]
+        yield f"• labels that were renamed or merged count: {listed(pairs, NAMED)}"
     if plan.new_labels:
         names = listed([code(name) for name in plan.new_labels], NAMED)
         yield f"• {counted(len(plan.new_labels), 'new label')}: {names}"
@@ -118,6 +121,22 @@ def _counts(did: Imported) -> Iterator[str]:
         yield f"your vote on {counted(did.changed, 'text')} with another label"
     if did.pool:
         yield f"{counted(did.pool, 'text')} without a label for `/teach`"
+
+
+def done_last_card(applied: AppliedImport) -> Card:
+    """For /undo: what was done last are many labels at once."""
+    what = code(applied.name) if applied.name else "the pasted texts"
+    of = f"the import of {what} into {code(applied.classifier.name)} ({listed(list(_counts(applied.did)), 9)})"
+    if applied.undone:
+        return Card(
+            f"What you did last was to take {of} back. To have it again, import it again; `/history` brings back "
+            "single labels. Nothing was changed."
+        )
+    row = (Button("Undo import", f"import-undo:{applied.token}"),)
+    return Card(
+        f"What you did last was {of}. Take all of it back? `/history` takes back single labels. Nothing was changed.",
+        rows=(row,),
+    )
 
 
 def undone_card(undone: UndoneImport) -> Card:

@@ -109,13 +109,17 @@ def _deleted(erasure: Erasure) -> list[str]:
         (erasure.label_events, "label", "given or taken back"),
         (erasure.questions, "question", "asked"),
         (erasure.feedback, "judgement", "of an answer"),
+        (erasure.pins, "pinned test", "of yours; it keeps no version back any more"),
+        (erasure.proposals, "text", "typed with a label that did not exist"),
+        (erasure.imports, "import", "on record or waiting"),
+        (erasure.rounds, "round of `/teach`", ""),
     )
     return [*lines, "- your name"] if erasure.name else lines
 
 
 def _lines(*counts: tuple[int, str, str]) -> list[str]:
     """One line for each (number, noun, more about it) of which there are any."""
-    return [f"- {counted(number, noun)} {more}" for number, noun, more in counts if number]
+    return [f"- {counted(number, noun)} {more}".rstrip() for number, noun, more in counts if number]
 
 
 def _stays(erasure: Erasure) -> str:

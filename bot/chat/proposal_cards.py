@@ -44,15 +44,16 @@ def proposal_card(proposal: Proposal, classifier: str, who: str) -> Card:
 def created_card(created: Created, who: str) -> Card:
     """The team's message after Create."""
     name = code(created.proposal.name)
-    if not created.saved:
+    if not created.saved and not created.left_out:
         return Card(body=f"{name} of {code(created.classifier.name)} was decided about already.")
     people = listed([escaped(person) for person in dict.fromkeys(person for person, _ in created.saved)], MOST_PEOPLE)
-    texts = counted(len(created.saved), "text")
-    return Card(
-        body=f"{escaped(who)} created {name} in {code(created.classifier.name)}. Saved {texts} of {people} with it.\n"
-        f"{quoted(created.proposal.text, 200)}",
-        tone=Tone.GOOD,
-    )
+    words = f"{escaped(who)} created {name} in {code(created.classifier.name)}."
+    if created.saved:
+        text = quoted(created.saved[0][1].text, 200)
+        words += f" Saved {counted(len(created.saved), 'text')} of {people} with it.\n{text}"
+    if created.left_out:
+        words += f"\n{counted(created.left_out, 'text')} of people who have opted out since: not saved."
+    return Card(body=words, tone=Tone.GOOD)
 
 
 def declined_card(proposal: Proposal, who: str, new: bool) -> Card:

@@ -168,7 +168,7 @@ class ClassifierService:
 
         Raises:
             NotFound: no such name (the message lists the names), or there is none yet (it says how to create one).
-            InvalidInput: there are several and nothing says which. Conflict: the one named is archived.
+            InvalidInput: there are several and nothing says which. Conflict: the one named is archived, or all are.
         """
         if name:
             return check_live(await self._classifiers.get(guild, name))
@@ -177,6 +177,8 @@ class ClassifierService:
             if not default.archived:
                 return default
         everything = await self._classifiers.list(guild)
+        if not everything and (put_away := await self._classifiers.archived(guild)):
+            check_live(put_away[0])
         if not everything:
             raise NotFound("There is no classifier here yet. A lead creates one with /classifier create.")
         if len(everything) > 1:

@@ -85,13 +85,15 @@ class ConflictService:
         """The lead's ruling. A second click is the same ruling.
 
         Raises:
-            NotAllowed; NotFound: no such text; Conflict: somebody settled it otherwise meanwhile.
+            NotAllowed; NotFound: no such text; Conflict: somebody settled it otherwise, or removed it meanwhile.
         """
         actor.require(Role.LEAD, "settle conflicts")
         self._consent.check(actor)
         example = await self._examples.get(actor.guild, example_id)
         if example.classifier_id != classifier.id:
             raise NotFound(f"There is no example with the id {example_id} in `{classifier.name}`.")
+        if example_id not in await self._examples.texts(actor.guild, classifier.id, [example_id]):
+            raise Conflict(f"#{example_id} was removed meanwhile, so there is nothing to settle. Skip leads on.")
         now = await self._examples.current_label(actor.guild, example_id)
         if now is not None and now.id != label.id:
             raise Conflict(f"#{example_id} is settled already: it is `{now.name}`.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bot.services.collection import BadLine, Row
 from storage.classifiers import check_label_name
@@ -47,6 +47,8 @@ class Plan:
     new_labels: list[str]
     refused: list[BadLine]
     """Rows whose label cannot be one."""
+    instead: dict[str, str] = field(default_factory=dict)
+    """Labels of the file that are called otherwise by now, or were merged → what they count as."""
 
     @property
     def labelled(self) -> list[Planned]:
@@ -79,6 +81,7 @@ def plan_import(rows: Sequence[Row], known: Known) -> Plan:
         )
     distinct, contradicting = _distinct(usable)
     plan = Plan(len(usable), [], [], [], [], 0, len(usable) - len(distinct), contradicting, new_labels, refused)
+    plan = replace(plan, instead=names.instead)
     return _sorted_out(plan, distinct, known)
 
 
@@ -123,6 +126,8 @@ class _Names:
         self._said: dict[str, str] = {}
         self.new: dict[str, str] = {}
         """By normalised name."""
+        self.instead: dict[str, str] = {}
+        """Labels that were renamed or merged → what they count as."""
 
     def of(self, label: str | None) -> str | None:
         """Raises InvalidInput for what cannot be a label here."""
@@ -137,5 +142,7 @@ class _Names:
         if key in self._known.archived:
             raise InvalidInput(f"the label “{label}” is archived")
         if (name := self._known.labels.get(key)) is not None:
+            if normalise(name) != key:
+                self.instead[label] = name
             return name
         return self.new.setdefault(key, check_label_name(label))

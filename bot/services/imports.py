@@ -155,6 +155,7 @@ class ImportService:
         Raises:
             NotAllowed (somebody else's), NotFound.
         """
+        actor.require(Role.MEMBER, "take labels back")
         stored = await self._own(actor, token)
         classifier = await self._classifiers.by_id(actor.guild, stored.classifier_id)
         taken = await self._imports.undo(actor.guild, token, time.time())
@@ -164,6 +165,21 @@ class ImportService:
         log.info("batch.retracted", extra={"classifier": classifier.id, "labels": taken.labels, "pool": taken.pool})
         did = Imported(**(stored.result or {}))
         return UndoneImport(classifier, taken.labels, taken.pool, did.pool - taken.pool, did.new_labels)
+
+    async def done_last(self, actor: Actor, classifier: Classifier | None = None) -> AppliedImport | None:
+        """The actor's import, where the label that they gave or took back last was one of its many; else None."""
+        event = await self._examples.last_write(actor.guild, actor.id, classifier.id if classifier else None)
+        if event is None:
+            return None
+        given = event if event.undoes is None else await self._examples.event(actor.guild, event.undoes)
+        try:
+            stored = await self._own(actor, given.batch or "")
+        except (NotFound, NotAllowed):
+            return None
+        if stored.undone_at != (None if event is given else event.created_at):
+            return None  # one of its labels was taken back by itself
+        where = await self._classifiers.by_id(actor.guild, stored.classifier_id)
+        return await self._applied(actor, where, stored.token, again=False)
 
     async def keep_clean(self) -> None:
         """Forgets previews that are too old, now and every few minutes; ends when it is cancelled."""
@@ -230,7 +246,7 @@ class ImportService:
     async def _applied(self, actor: Actor, classifier: Classifier, token: str, *, again: bool) -> AppliedImport:
         stored = await self._imports.get(actor.guild, token)
         did = Imported(**(stored.result or {}))
-        return AppliedImport(token, classifier, stored.name, did, again, stored.undone)
+        return AppliedImport(token, classifier, stored.name, did, again, stored.undone_at is not None)
 
     async def _own(self, actor: Actor, token: str) -> StoredImport:
         stored = await self._imports.get(actor.guild, token)

@@ -19,6 +19,7 @@ from bot.services.serving import Serving
 from bot.services.texts import check_text
 from storage.errors import Conflict, InvalidInput, NotFound, PupilError, UnknownLabel
 from storage.examples import LabelResult, Write
+from storage.label_changes import former_names
 from storage.records import Classifier, EventKind, Label, LabelScore, Source, Split, normalise
 from storage.stores import Stores
 
@@ -51,7 +52,7 @@ class LabelReceipt:
     until_training: int | None
     """Labels until the next training; None: no count is being waited for."""
     note: str = ""
-    """What became of the name that was typed, where the label is called otherwise by now."""
+    """What became of the name that was typed, where the label is called otherwise by now; and of a removed text."""
     now: str | None = None
     """The text's label after it; None: people disagree, so it has none."""
     others: tuple[tuple[str, str], ...] = ()
@@ -139,7 +140,8 @@ class LabelingService:
         )
         self._serving.touch(classifier)
         log.info("label.stored", extra={"classifier": classifier.id, "example": result.example.id})
-        return replace(await self._receipt(classifier, result, guess, version), note=note)
+        notes = [note, "This text had been removed; now it counts again." if result.came_back else ""]
+        return replace(await self._receipt(classifier, result, guess, version), note=" ".join(filter(None, notes)))
 
     async def label_of(self, classifier: Classifier, text: str) -> str | None:
         """The label that a text has now; None: it has none, is not known, or is no text. Never raises."""
@@ -278,15 +280,18 @@ class LabelingService:
                     f"The label `{shown(name)}` is archived. Bring it back with /labels restore, or leave its rows "
                     "out. Nothing was imported."
                 )
-            if key not in known:
+            if key not in known and key not in usable:
                 missing.setdefault(key, name)
         return list(missing.values())
 
     async def _label_ids(self, classifier: Classifier) -> dict[str, int]:
-        """By normalised name; that of a merged label stands for the label that it was merged into."""
+        """By normalised name, also one from before; that of a merged label stands for the one it was merged into."""
         every = await self._classifiers.every_label(classifier.guild, classifier.id)
         used = {label.id for label in every if not label.archived}
-        ids = {normalise(label.name): label.merged_into or label.id for label in every}
+        targets = {label.id: label.merged_into or label.id for label in every}
+        history = await self._changes.history(classifier.guild, classifier.id)
+        ids = {key: targets[label_id] for key, label_id in former_names(history).items()}
+        ids |= {normalise(label.name): targets[label.id] for label in every}
         return {key: label_id for key, label_id in ids.items() if label_id in used}
 
     async def find_label(self, classifier: Classifier, name: str) -> tuple[Label, str]:

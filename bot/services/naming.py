@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from storage.classifiers import check_label_name
 from storage.errors import InvalidInput, NotFound, UnknownLabel
-from storage.label_changes import ChangeKind, LabelChange
+from storage.label_changes import LabelChange, former_names
 from storage.records import Classifier, Label, normalise
 
 
@@ -26,7 +26,7 @@ def find_label(
     by_id = {label.id: label for label in every}
     known = {normalise(label.name): label for label in every}
     found = known.get(normalise(name))
-    if found is None and (former := _renamed(renamed, normalise(name))) in by_id:
+    if found is None and (former := former_names(renamed).get(normalise(name), 0)) in by_id:
         found = by_id[former]
         return (
             (found, f"`{shown(name)}` is called `{found.name}` now.") if not found.archived else _instead(found, by_id)
@@ -46,14 +46,6 @@ def _instead(label: Label, by_id: dict[int, Label]) -> tuple[Label, str]:
     if target is not None and not target.archived:
         return target, f"`{label.name}` was merged into `{target.name}`."
     raise NotFound(f"`{label.name}` is archived. A lead can bring it back with /labels restore.")
-
-
-def _renamed(history: Sequence[LabelChange], key: str) -> int:
-    """Id of the label that was called so most recently; 0: none."""
-    for change in history:
-        if change.kind is ChangeKind.RENAME and change.before.get(change.label_id, {}).get("key") == key:
-            return change.label_id
-    return 0
 
 
 def _unknown(classifier: Classifier, labels: Sequence[Label], name: str) -> NotFound:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from dataclasses import replace
 
 from bot.services.classifiers import check_live
 from bot.services.consent import Consent
@@ -63,7 +64,9 @@ class PredictionService:
             cut=answer.cut,
             outside=answer.outside,
         )
-        await self._predictions.add(prediction, answer.number, answer.revision)
+        # Of a text that is not kept, the example that equals it would tell it all the same.
+        stored = prediction if keeps else replace(prediction, taught=None)
+        await self._predictions.add(stored, answer.number, answer.revision)
         if keeps and classifier.settings.learn_from_questions:
             await self._examples.add_unlabelled(
                 classifier.guild, classifier.id, [text], actor.id, source, prediction.created_at

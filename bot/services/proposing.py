@@ -7,7 +7,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from bot.services.classifiers import ClassifierService
+from bot.services.classifiers import ClassifierService, check_live
+from bot.services.consent import Consent
 from bot.services.labeling import LabelingService, LabelReceipt
 from bot.services.people import Actor, Role
 from storage.errors import Conflict, NotAllowed
@@ -25,17 +26,24 @@ class Created:
     proposal: Proposal
     classifier: Classifier
     saved: list[tuple[str, LabelReceipt]]
-    """Empty where everything had been decided before."""
+    left_out: int = 0
+    """Texts not saved, because whoever typed them has opted out since. With nothing saved either, everything had been
+    decided before."""
 
 
 class ProposingService:
-    def __init__(self, stores: Stores, classifiers: ClassifierService, labeling: LabelingService) -> None:
+    def __init__(
+        self, stores: Stores, classifiers: ClassifierService, labeling: LabelingService, consent: Consent
+    ) -> None:
+        self._consent = consent
         self._stores = stores
         self._classifiers = classifiers
         self._labeling = labeling
 
     async def keep(self, actor: Actor, classifier: Classifier, name: str, text: str, source: Source) -> Proposal:
-        """Remember what was typed, so that a button can go on with it. Raises InvalidInput."""
+        """Remember what was typed, so that a button can go on with it. Raises NotAllowed, InvalidInput."""
+        actor.require(Role.MEMBER, "label texts")
+        self._consent.check(actor)
         await self._stores.examples.remember_annotator(actor.guild, actor.id, actor.name)
         return await self._stores.proposals.type(actor.guild, classifier.id, name, text, source, actor.id, time.time())
 
@@ -43,13 +51,15 @@ class ProposingService:
         """Ask the leads: (the proposal, its classifier, whether they have to be told). Twice is once.
 
         Raises:
-            NotFound, NotAllowed (somebody else typed it).
+            NotFound, NotAllowed (somebody else typed it, or they have opted out), Conflict (an archived classifier).
         """
+        actor.require(Role.MEMBER, "propose a label")
+        self._consent.check(actor)
         proposal = await self._stores.proposals.get(actor.guild, proposal_id)
         if proposal.by != actor.id:
             raise NotAllowed("Only the person who typed it can propose it. Give your own with /label.")
+        classifier = check_live(await self._stores.classifiers.by_id(actor.guild, proposal.classifier_id))
         proposal, first = await self._stores.proposals.propose(actor.guild, proposal_id)
-        classifier = await self._stores.classifiers.by_id(actor.guild, proposal.classifier_id)
         log.info("label.proposed", extra={"classifier": classifier.id, "proposal": proposal_id, "first": first})
         return proposal, classifier, first
 
@@ -61,11 +71,11 @@ class ProposingService:
         """Create the label, and store every text that waited for it as the label of whoever typed it.
 
         Raises:
-            NotAllowed, NotFound, Conflict (it was declined; or the name is an archived label's).
+            NotAllowed, NotFound, Conflict (it was declined; the classifier or the label of that name is archived).
         """
         actor.require(Role.LEAD, "create a label")
         proposal = await self._stores.proposals.get(actor.guild, proposal_id)
-        classifier = await self._stores.classifiers.by_id(actor.guild, proposal.classifier_id)
+        classifier = check_live(await self._stores.classifiers.by_id(actor.guild, proposal.classifier_id))
         if proposal.state == "declined":
             raise Conflict(f"`{proposal.name}` was declined. To have it after all, use /labels create.")
         waiting = {each.id: each for each in await self._stores.proposals.waiting(actor.guild, proposal_id)}
@@ -75,13 +85,17 @@ class ProposingService:
             return Created(proposal, classifier, [])
         await self._ensure(actor, classifier, proposal.name)
         people = await self._stores.examples.annotator_names(actor.guild)
-        saved = []
+        saved, left_out = [], 0
         for each in waiting.values():
             author = Actor(actor.guild, each.by, people.get(each.by, each.by))
+            if self._consent.is_out(author):
+                await self._stores.proposals.decide(actor.guild, each.id, "declined", actor.id)
+                left_out += 1
+                continue
             receipt = await self._labeling.label(author, classifier, each.text, proposal.name, each.source)
             await self._stores.proposals.decide(actor.guild, each.id, "created", actor.id)
             saved.append((author.name, receipt))
-        return Created(proposal, classifier, saved)
+        return Created(proposal, classifier, saved, left_out)
 
     async def decline(self, actor: Actor, proposal_id: int) -> tuple[Proposal, bool]:
         """(the proposal, whether it was declined now). Raises NotAllowed, NotFound."""

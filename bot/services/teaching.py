@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from bot.services.classifiers import check_live
+from bot.services.consent import Consent
 from bot.services.labeling import LabelingService, LabelReceipt, UndoReceipt
 from bot.services.people import Actor, Role
 from bot.services.question_plans import QuestionPlans
@@ -60,7 +61,8 @@ class Step:
 
 
 class TeachingService:
-    def __init__(self, stores: Stores, labeling: LabelingService, plans: QuestionPlans) -> None:
+    def __init__(self, stores: Stores, labeling: LabelingService, plans: QuestionPlans, consent: Consent) -> None:
+        self._consent = consent
         self._rounds = stores.rounds
         self._classifiers = stores.classifiers
         self._rules = stores.rules
@@ -74,6 +76,7 @@ class TeachingService:
             NotAllowed. InvalidInput: there are no labels, `wanted` is out of range, or no text is there to ask about.
         """
         actor.require(Role.MEMBER, "teach")
+        self._consent.check(actor)
         check_live(classifier)
         if not 1 <= wanted <= MOST_ASKED:
             raise InvalidInput(f"A round has 1 to {MOST_ASKED} questions.")
@@ -119,6 +122,7 @@ class TeachingService:
 
     async def pass_on(self, actor: Actor, round_id: str, position: int, outcome: Outcome) -> Step:
         """Unsure or skipped: the text stays in the pool for others."""
+        self._consent.check(actor)
         round, classifier = await self._mine(actor, round_id)
         await self._rounds.settle(round.guild, round.id, position, outcome, None, time.time())
         return await self._next(classifier, round)
@@ -177,6 +181,7 @@ class TeachingService:
     # Whose round it is
 
     async def _mine(self, actor: Actor, round_id: str) -> tuple[Round, Classifier]:
+        actor.require(Role.MEMBER, "teach")
         round = await self._rounds.get(actor.guild, round_id)
         if round.annotator != actor.id:
             raise NotAllowed("These questions were asked of somebody else. Get your own with /teach.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,28 +75,29 @@ class WhyService:
         self._engine = engine
         self._vectors = Vectors(stores.examples, engine)
 
-    async def of(self, actor: Actor, prediction_id: str) -> Why:
-        """Why the classifier answers the text of this answer as it does.
+    async def of(self, actor: Actor, prediction_id: str, text: str | None = None) -> Why:
+        """Why the classifier answers the text of this answer as it does. `text`: where none was kept, the one asked.
 
         Raises:
             NotFound (also for another guild's), InvalidInput (no text was kept; no labels), Busy, TrainerUnavailable.
         """
         prediction = await self._predictions.get(actor.guild, prediction_id)
-        if prediction.text is None:
+        text = prediction.text or text
+        if text is None:
             raise InvalidInput(
                 "The text of a chat message is not stored, so there is nothing to explain. Ask with /why and the text."
             )
         began = time.perf_counter()
         classifier = await self._classifiers.by_id(actor.guild, prediction.classifier_id)
         served = await self._served(classifier)
-        vector, words = await self._read(classifier, served, prediction.text)
+        vector, words = await self._read(classifier, served, text)
         scores, outside = judged(served.head, vector)
         evidence, left_out = await self._evidence(classifier, served, vector, scores)
         log.info(
             "answer.explained",
             extra={"classifier": classifier.id, "seconds": round(time.perf_counter() - began, 3)},
         )
-        return Why(prediction, served.version, scores, outside, evidence, words, left_out)
+        return Why(replace(prediction, text=text), served.version, scores, outside, evidence, words, left_out)
 
     async def _served(self, classifier: Classifier) -> Served:
         await self._serving.ensure(classifier)

@@ -41,7 +41,7 @@ async def test_an_import_waits_is_applied_once_and_is_taken_back_once(store: Sto
     await say(store, triage, "jonas", "question", "labelled later")
     assert await store.imports.undo(GUILD, "t", 9.0) == TakenBack(labels=1, pool=1)
     assert await store.imports.undo(GUILD, "t", 9.0) is None
-    assert (await store.imports.get(GUILD, "t")).undone
+    assert (await store.imports.get(GUILD, "t")).undone_at is not None
     assert await now(store, triage) is None
     assert await now(store, triage, "labelled later") == "question"
     assert await store.examples.find(GUILD, triage.id, "pooled") is None

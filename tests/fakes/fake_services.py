@@ -495,6 +495,13 @@ class FakeStatus:
         return {"version": "0.1.0", "uptime_seconds": 12.0, "trainer": {"reachable": True, "device": "cpu"}}
 
 
+class FakeImports:
+    """Nobody has imported anything."""
+
+    async def done_last(self, actor: Actor, classifier: Classifier | None = None) -> None:
+        return None
+
+
 @dataclass
 class FakeServices:
     """Made to measure for `PupilBot`; `services` is what it is constructed with."""
@@ -512,6 +519,7 @@ class FakeServices:
         self.setup = FakeSetup()
         self.morning = FakeMorning()
         self.forecast = FakeForecast()
+        self.imports = FakeImports()
 
     @property
     def services(self) -> Services:

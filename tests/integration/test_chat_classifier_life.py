@@ -86,7 +86,7 @@ async def test_an_archived_classifier_answers_no_more_until_undo(stage: RealStag
         schedule = await stage.services.training.get_schedule(await triage(stage))
         assert schedule is not None
         assert not schedule.enabled
-        assert "no classifier here" in (await stage.ada.command("ask", text="it broke")).text
+        assert "`triage` is archived" in (await stage.ada.command("ask", text="it broke")).text
         refused = [
             await stage.ada.command("ask", text="it broke", classifier="triage"),
             await stage.ada.command("label", text="x", label="bug", classifier="triage"),

@@ -60,7 +60,9 @@ class ExampleCommands(
     )
     @app_commands.autocomplete(label=choices.labels, classifier=choices.classifiers)
     async def paste(self, interaction: Interaction, label: str = "", classifier: str | None = None) -> None:
-        chosen = await self.classifier(self.actor(interaction), classifier)
+        actor = self.actor(interaction)
+        actor.require(Role.MEMBER, "label texts")
+        chosen = await self.classifier(actor, classifier)
         names = [count.label.name for count in await self.services.classifiers.labels(chosen)]
         if not names:
             raise NotFound(f"`{chosen.name}` has no labels yet. A lead adds them with /labels create.")

@@ -12,6 +12,7 @@ from bot.chat.answer_cards import receipt_card, teach_form, undo_card, unknown_l
 from bot.chat.buttons import answers, pressed
 from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
+from bot.chat.import_cards import done_last_card
 from bot.chat.sending import ask, begin, show
 from bot.chat.text import quoted
 from bot.services.people import Actor, Role
@@ -113,6 +114,9 @@ class Labeling(PupilCog):
         await begin(interaction)
         actor = self.actor(interaction)
         chosen = await self.classifier(actor, classifier) if classifier else None
+        if (many := await self.services.imports.done_last(actor, chosen)) is not None:
+            await show(interaction, done_last_card(many))
+            return
         receipt = await self.services.labeling.undo(actor, classifier=chosen)
         await show(interaction, Card(NOTHING_TO_UNDO) if receipt is None else undo_card(receipt))
 

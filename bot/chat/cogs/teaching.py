@@ -54,7 +54,12 @@ class Teaching(PupilCog):
         await self._answer(interaction, round_id, position, int(value) if value.isdecimal() else 0)
 
     async def _answer(self, interaction: Interaction, round_id: str, position: str, label_id: int) -> None:
-        step = await self.services.teaching.label_by_id(self.actor(interaction), round_id, int(position), label_id)
+        actor, teaching = self.actor(interaction), self.services.teaching
+        try:
+            step = await teaching.label_by_id(actor, round_id, int(position), label_id)
+        except NotFound as error:  # merged or archived since: the card shows the labels of today
+            await show(interaction, step_card(await teaching.look(actor, round_id), note=str(error)))
+            return
         await show(interaction, step_card(step))
 
     @pressed(rf"{QUESTION}:page:(?P<page>\d{{1,4}})")
