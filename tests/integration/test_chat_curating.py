@@ -214,7 +214,7 @@ class TestChangingLabels:
             )
             await stage.services.curation.confirm(lead(stage), preview.draft_id)
         first = await stage.maria.command("labels history")
-        assert footer(first) == "12 changes in all · page 1 of 2"
+        assert footer(first) == "Page 1 of 2 · 12 changes in all"
         second = await stage.maria.click(first, "▶")
         assert "\\*kind\\* 1”" in second.text
         assert "changed again since" in (await stage.maria.select(second, "1")).text
@@ -374,7 +374,7 @@ class TestUndoAndHistory:
         await stage.jonas.command("undo")
         await stage.ada.command("label", text="hers", label="idea")
         first = await stage.jonas.command("history")
-        assert footer(first) == "12 entries in all · page 1 of 2"
+        assert footer(first) == "Page 1 of 2 · 12 entries in all"
         assert "took `bug` back #11 in `triage` text number 10" in first.text
         assert "~~labelled `bug`~~ #11" in first.text
         assert "hers" not in first.text
