@@ -85,10 +85,9 @@ class ConflictService:
         """The lead's ruling. A second click is the same ruling.
 
         Raises:
-            NotAllowed; NotFound: no such text; Conflict: somebody settled it otherwise meanwhile.
+            NotAllowed; NotFound: no such text; Conflict: archived, or somebody settled it otherwise meanwhile.
         """
-        actor.require(Role.LEAD, "settle conflicts")
-        self._consent.check(actor)
+        self._consent.require(actor, Role.LEAD, "settle conflicts", classifier)
         example = await self._examples.get(actor.guild, example_id)
         if example.classifier_id != classifier.id:
             raise NotFound(f"There is no example with the id {example_id} in `{classifier.name}`.")
@@ -121,9 +120,12 @@ class ConflictService:
     # The codebook
 
     async def add_rule(self, actor: Actor, classifier: Classifier, label_id: int, text: str, example_id: int) -> Rule:
-        """Keep why such texts have the label. Raises NotAllowed, NotFound, InvalidInput (empty or too long)."""
-        actor.require(Role.LEAD, "write rules")
-        self._consent.check(actor)
+        """Keep why such texts have the label.
+
+        Raises:
+            NotAllowed, Conflict (archived), NotFound, InvalidInput (empty or too long).
+        """
+        self._consent.require(actor, Role.LEAD, "write rules", classifier)
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
         return await self._rules.add(actor.guild, classifier.id, label_id, text, example_id, actor.id, time.time())
 

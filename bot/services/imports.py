@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
-from bot.services.classifiers import check_live
 from bot.services.collection import BadLine, Row, read_table
 from bot.services.consent import Consent
 from bot.services.import_plan import Plan, plan_import
@@ -130,9 +129,8 @@ class ImportService:
         stored = await self._own(actor, token)
         if stored.source is Source.FILE:
             actor.require(Role.LEAD, "import a file")
-        actor.require(Role.MEMBER, "label texts")
-        self._consent.check(actor)
-        classifier = check_live(await self._classifiers.by_id(actor.guild, stored.classifier_id))
+        classifier = await self._classifiers.by_id(actor.guild, stored.classifier_id)
+        self._consent.require(actor, Role.MEMBER, "label texts", classifier)
         content = await self._imports.content(actor.guild, token)
         if content is None:
             return await self._applied(actor, classifier, token, again=True)
@@ -184,9 +182,7 @@ class ImportService:
         source: Source,
         name: str,
     ) -> ImportPreview:
-        actor.require(Role.MEMBER, "label texts")
-        self._consent.check(actor)
-        check_live(classifier)
+        self._consent.require(actor, Role.MEMBER, "label texts", classifier)
         known = await self._listing.known(classifier.guild, classifier.id)
         plan = await asyncio.to_thread(plan_import, rows, known)
         bad = sorted([*bad, *plan.refused], key=lambda each: each.line)

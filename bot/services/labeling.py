@@ -113,12 +113,10 @@ class LabelingService:
         `picked_by_model`: the model asked for this text, so it must not become golden.
 
         Raises:
-            NotAllowed (also for who has opted out), InvalidInput (the text), NotFound (no such label; the message names
-            the nearest), StorageError.
+            NotAllowed, Conflict (see `Consent.require`), InvalidInput (the text), NotFound (no such label; the message
+            names the nearest), StorageError.
         """
-        actor.require(Role.MEMBER, "label texts")
-        self._consent.check(actor)
-        check_live(classifier)
+        self._consent.require(actor, Role.MEMBER, "label texts", classifier)
         text = check_text(text)
         wanted, note = await self.find_label(classifier, label)
         guess, version = await self._guess(classifier, text)
@@ -190,8 +188,7 @@ class LabelingService:
             NotFound: the undo is not theirs. NotAllowed: it was a ruling, and they are no lead any more.
             Conflict: the label is archived, or they spoke about the text since.
         """
-        actor.require(Role.MEMBER, "label texts")
-        self._consent.check(actor)
+        self._consent.require(actor, Role.MEMBER, "label texts")
         retraction = await self._examples.event(actor.guild, retraction_id)
         if retraction.undoes is not None:
             given = await self._examples.event(actor.guild, retraction.undoes)
@@ -222,8 +219,7 @@ class LabelingService:
         Raises:
             NotAllowed, InvalidInput (names the row that cannot be used; nothing was imported), StorageError.
         """
-        actor.require(Role.LEAD, "import texts")
-        self._consent.check(actor)
+        self._consent.require(actor, Role.LEAD, "import texts")
         checked = _check_rows(rows)
         classifier = check_live(await self._get_or_create(actor, classifier_name))
         new_labels = await self._missing_labels(classifier, [label for _, label in checked])

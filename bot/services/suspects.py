@@ -162,10 +162,9 @@ class SuspectService:
         """The label `label_id` was wrong and `label` is right: a ruling of this lead. Twice is once.
 
         Raises:
-            NotAllowed, NotFound (no such text or label), Conflict (it has another label meanwhile).
+            NotAllowed, NotFound (no such text or label), Conflict (archived, or it has another label meanwhile).
         """
-        actor.require(Role.LEAD, "settle doubtful labels")
-        self._consent.check(actor)
+        self._consent.require(actor, Role.LEAD, "settle doubtful labels", classifier)
         wanted = await self._label(classifier, label)
         await self._current(classifier, example_id, {label_id, wanted.id})
         example = await self._example(classifier, example_id)

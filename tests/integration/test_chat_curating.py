@@ -310,6 +310,17 @@ class TestConflicts:
         with pytest.raises(Conflict, match="#1 is settled already: it is `bug`"):
             await stage.services.conflicts.settle(lead(stage), triage, 1, other)
 
+    async def test_a_classifier_that_was_put_away_takes_no_ruling_and_no_rule(
+        self, stage: RealStage, triage: Classifier
+    ) -> None:
+        await self.disagree(stage, "why does it crash")
+        label = (await stage.services.classifiers.labels(triage))[0].label
+        away = await stage.services.classifiers.archive(lead(stage), triage)
+        with pytest.raises(Conflict, match="archived"):
+            await stage.services.conflicts.settle(lead(stage), away, 1, label)
+        with pytest.raises(Conflict, match="archived"):
+            await stage.services.conflicts.add_rule(lead(stage), away, label.id, "because", 1)
+
     async def test_members_and_other_servers_settle_nothing(self, stage: RealStage, triage: Classifier) -> None:
         await self.disagree(stage, "why does it crash")
         assert "Only a lead" in (await stage.ada.command("conflicts")).text
