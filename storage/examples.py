@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import sqlite_utils
 
-from storage import events
+from storage import events, lookups, removals, undoing
 from storage.classifiers import by_id
 from storage.database import Database
 from storage.errors import InvalidInput
@@ -172,13 +172,13 @@ class Examples:
 
         def unit(tables: sqlite_utils.Database) -> int:
             by_id(tables.conn, guild, classifier_id)
-            return events.put_in_pool(tables.conn, guild, classifier_id, wanted, by, source, now, batch)
+            return removals.put_in_pool(tables.conn, guild, classifier_id, wanted, by, source, now, batch)
 
         return await self._db.write(unit)
 
     async def remove_unlabelled(self, guild: str, batch: str, by: str) -> int:
         """Take out what one import of this person put into the pool and nobody has labelled; how many texts."""
-        return await self._db.write(lambda tables: events.take_from_pool(tables.conn, guild, batch, by))
+        return await self._db.write(lambda tables: removals.take_from_pool(tables.conn, guild, batch, by))
 
     async def remove(self, guild: str, example_id: int, by: str, now: float) -> bool:
         """Let an example count nowhere until it is restored or labelled again; False: it was removed before.
@@ -186,13 +186,13 @@ class Examples:
         Its events and its split stay. Raises NotFound for an unknown example.
         """
         return await self._db.write(
-            lambda tables: events.set_removed(tables.conn, guild, example_id, by, now, removed=True)
+            lambda tables: removals.set_removed(tables.conn, guild, example_id, by, now, removed=True)
         )
 
     async def restore(self, guild: str, example_id: int, by: str, now: float) -> bool:
         """Bring a removed example back as it was; False: it was there. Raises NotFound for an unknown example."""
         return await self._db.write(
-            lambda tables: events.set_removed(tables.conn, guild, example_id, by, now, removed=False)
+            lambda tables: removals.set_removed(tables.conn, guild, example_id, by, now, removed=False)
         )
 
     async def annotators_of(self, guild: str, example_id: int) -> set[str]:
@@ -215,7 +215,7 @@ class Examples:
         Raises:
             NotFound: no such event of this annotator. InvalidInput: the event is itself an undo.
         """
-        return await self._db.write(lambda tables: events.retract(tables.conn, guild, event_id, annotator, now))
+        return await self._db.write(lambda tables: undoing.retract(tables.conn, guild, event_id, annotator, now))
 
     async def retract_batch(self, guild: str, batch: str, annotator: str, now: float) -> int:
         """Take one's own import back, all or nothing; how many labels that were (0: done before).
@@ -223,7 +223,7 @@ class Examples:
         Raises:
             NotFound: no such import of this annotator.
         """
-        return await self._db.write(lambda tables: events.retract_batch(tables.conn, guild, batch, annotator, now))
+        return await self._db.write(lambda tables: undoing.retract_batch(tables.conn, guild, batch, annotator, now))
 
     async def last_event(self, guild: str, annotator: str, classifier_id: int | None = None) -> LabelEvent | None:
         """An annotator's newest vote or ruling that was not taken back: what a plain undo means."""
@@ -235,7 +235,7 @@ class Examples:
                 (guild, annotator, classifier_id, classifier_id),
             )
         )
-        return events.event_from(found) if found else None
+        return lookups.event_from(found) if found else None
 
     async def last_write(self, guild: str, annotator: str, classifier_id: int | None = None) -> LabelEvent | None:
         """An annotator's newest event, whatever its kind, but for undos that a lead made in their name."""
@@ -247,7 +247,7 @@ class Examples:
                 (guild, annotator, classifier_id, classifier_id),
             )
         )
-        return events.event_from(found) if found else None
+        return lookups.event_from(found) if found else None
 
     async def give_again(self, guild: str, retraction_id: int, annotator: str, now: float) -> tuple[LabelResult, bool]:
         """Take one's own undo back: (the label given again, whether it was written now).
@@ -255,11 +255,13 @@ class Examples:
         Raises:
             NotFound: no such undo of this annotator. Conflict: the label is archived, or something newer stands.
         """
-        return await self._db.write(lambda tables: events.give_again(tables.conn, guild, retraction_id, annotator, now))
+        return await self._db.write(
+            lambda tables: undoing.give_again(tables.conn, guild, retraction_id, annotator, now)
+        )
 
     async def event(self, guild: str, event_id: int) -> LabelEvent:
         """Raises NotFound, also for another guild's."""
-        return await self._db.read(lambda connection: events.find_event(connection, guild, event_id))
+        return await self._db.read(lambda connection: lookups.find_event(connection, guild, event_id))
 
     async def find(self, guild: str, classifier_id: int, text: str) -> Example | None:
         """The example with this text, up to case, width and spaces. Raises InvalidInput as `add_label` does."""
@@ -271,18 +273,18 @@ class Examples:
                 (guild, classifier_id, hash),
             )
         )
-        return events.example_from(found) if found else None
+        return lookups.example_from(found) if found else None
 
     async def get(self, guild: str, example_id: int) -> Example:
         """Also one that was removed. Raises NotFound, also for another guild's."""
-        return await self._db.read(lambda connection: events.find_example(connection, guild, example_id))
+        return await self._db.read(lambda connection: lookups.find_example(connection, guild, example_id))
 
     async def current_label(self, guild: str, example_id: int) -> Label | None:
         """None: nobody labelled it, or a tie. Raises NotFound for an unknown example."""
 
         def query(connection: sqlite3.Connection) -> Label | None:
-            example = events.find_example(connection, guild, example_id)
-            return events.current_label(connection, guild, example.classifier_id, example_id)
+            example = lookups.find_example(connection, guild, example_id)
+            return lookups.current_label(connection, guild, example.classifier_id, example_id)
 
         return await self._db.read(query)
 
@@ -463,7 +465,7 @@ class Examples:
         )
         return [
             Write(
-                events.event_from(each),
+                lookups.event_from(each),
                 each["classifier"],
                 each["text"],
                 each["label"],
