@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from bot.chat.cards import Card, Choice, Menu
 from bot.chat.paging import page_count, place_words, rows_of, turns
 from bot.chat.text import code, counted, line_of, one_line, when
-from storage.examples import Write
 from storage.records import EventKind
+from storage.writes import Write
 
 EVERYWHERE = "-"
 """In an id: no classifier was named. No classifier can be called so."""

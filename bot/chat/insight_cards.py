@@ -17,7 +17,7 @@ from storage.records import EventKind
 if TYPE_CHECKING:
     from bot.services.suspects import Doubted, Finished
     from bot.services.why import Evidence, Why, Word
-    from storage.examples import Opinion
+    from storage.opinions import Opinion
     from trainer.model.suspects import NotJudged
 
 MOST_NAMES = 3

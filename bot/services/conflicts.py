@@ -14,7 +14,7 @@ from bot.services.consent import Consent
 from bot.services.people import Actor, Role
 from bot.services.serving import Serving
 from storage.errors import Conflict, NotFound
-from storage.examples import SharedOpinion
+from storage.opinions import SharedOpinion
 from storage.records import Classifier, EventKind, Label, Source
 from storage.rules import Rule
 from storage.stores import Stores
@@ -58,6 +58,7 @@ class ConflictService:
         self._consent = consent
         self._classifiers = stores.classifiers
         self._examples = stores.examples
+        self._opinions = stores.opinions
         self._rules = stores.rules
         self._serving = serving
 
@@ -68,7 +69,7 @@ class ConflictService:
             NotAllowed.
         """
         actor.require(Role.LEAD, "settle conflicts")
-        tied = ties(await self._examples.shared_opinions(classifier.guild, classifier.id))
+        tied = ties(await self._opinions.shared(classifier.guild, classifier.id))
         if not tied:
             return None
         place = next((place for place, said in enumerate(tied) if said[0].example_id > after), 0)

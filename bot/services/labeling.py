@@ -18,9 +18,10 @@ from bot.services.readiness import until_training
 from bot.services.serving import Serving
 from bot.services.texts import check_text
 from storage.errors import Conflict, InvalidInput, NotFound, PupilError, UnknownLabel
-from storage.examples import LabelResult, Write
+from storage.examples import LabelResult
 from storage.records import Classifier, EventKind, Label, LabelScore, Source, Split, normalise
 from storage.stores import Stores
+from storage.writes import Write
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class LabelingService:
     ) -> None:
         self._classifiers = stores.classifiers
         self._examples = stores.examples
+        self._writes = stores.writes
         self._changes = stores.label_changes
         self._registry = stores.registry
         self._schedules = stores.schedules
@@ -159,7 +161,7 @@ class LabelingService:
         """
         actor.require(Role.MEMBER, "take labels back")
         if event_id is None:
-            event = await self._examples.last_write(actor.guild, actor.id, classifier.id if classifier else None)
+            event = await self._writes.last_write(actor.guild, actor.id, classifier.id if classifier else None)
             if event is None:
                 return None
             if event.kind is EventKind.RETRACTION:
@@ -208,8 +210,8 @@ class LabelingService:
     ) -> tuple[list[Write], int]:
         """(what this person did, newest first, one page of it counted from 0; how many there are in all)."""
         which = None if classifier is None else classifier.id
-        total = await self._examples.count_writes(actor.guild, actor.id, which)
-        return await self._examples.history(actor.guild, actor.id, which, size, page * size), total
+        total = await self._writes.count(actor.guild, actor.id, which)
+        return await self._writes.history(actor.guild, actor.id, which, size, page * size), total
 
     async def import_rows(
         self, actor: Actor, classifier_name: str, rows: Sequence[tuple[str, str]], source: Source

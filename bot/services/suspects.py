@@ -17,7 +17,7 @@ from bot.services.consent import Consent
 from bot.services.people import Actor, Role
 from bot.services.serving import Serving
 from storage.errors import Conflict, NotFound
-from storage.examples import Opinion
+from storage.opinions import Opinion
 from storage.records import Classifier, EventKind, Example, Label, Source, normalise
 from storage.stores import Stores
 from trainer.model.suspects import NotJudged
@@ -84,6 +84,7 @@ class SuspectService:
         self._consent = consent
         self._classifiers = stores.classifiers
         self._examples = stores.examples
+        self._opinions = stores.opinions
         self._kept = stores.kept
         self._serving = serving
         self._studies = studies
@@ -117,7 +118,7 @@ class SuspectService:
         for place, doubt in enumerate(found.doubts[start:], start):
             if doubt.example_id in kept or not await self._stands(classifier, doubt):
                 continue
-            opinions = await self._examples.opinions(classifier.guild, classifier.id, [doubt.example_id])
+            opinions = await self._opinions.of(classifier.guild, classifier.id, [doubt.example_id])
             return Doubted(classifier.name, found.event, place, len(found.doubts), doubt, tuple(opinions))
         return Finished(classifier.name, len(found.doubts))
 

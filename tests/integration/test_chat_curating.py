@@ -305,7 +305,7 @@ class TestConflicts:
         await self.disagree(stage, "why does it crash")
         card = await stage.maria.command("conflicts")
         await asyncio.gather(stage.maria.click(card, "bug"), stage.maria.click(card, "bug"))
-        assert await stage.system.stores.examples.count_writes(triage.guild, stage.maria.id) == 1
+        assert await stage.system.stores.writes.count(triage.guild, stage.maria.id) == 1
         other = (await stage.services.classifiers.labels(triage))[1].label
         with pytest.raises(Conflict, match="#1 is settled already: it is `bug`"):
             await stage.services.conflicts.settle(lead(stage), triage, 1, other)
@@ -374,7 +374,7 @@ class TestUndoAndHistory:
             Actor(triage.guild, stage.jonas.id, "Jonas"), int(redo.split(":")[1])
         )
         assert receipt.label == "bug"
-        assert await stage.system.stores.examples.count_writes(triage.guild, stage.jonas.id) == 3
+        assert await stage.system.stores.writes.count(triage.guild, stage.jonas.id) == 3
         assert (await stage.jonas.click(first, "Undo")).text.startswith("Took `bug` back")
 
     async def test_the_history_pages_through_every_write_and_takes_one_back(
