@@ -7,7 +7,6 @@ Everything is built here and handed what it needs; nothing else in the project c
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -56,8 +55,6 @@ from storage.settings import Settings, read_secret
 from storage.stores import Stores
 from trainer.client import TrainerClient
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class System:
@@ -65,6 +62,16 @@ class System:
 
     services: Services
     stores: Stores
+    serving: Serving
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What is kept, what trains and what answers: all that the use-cases stand on."""
+
+    stores: Stores
+    trainer: TrainerClient
+    engine: Engine
     serving: Serving
 
 
@@ -77,106 +84,103 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
 @asynccontextmanager
 async def open_system(settings: Settings) -> AsyncIterator[System]:
-    """Opens the database first (it is the lock on the data directory), the trainer last; closes in reverse.
+    """Opens the core first, whose database is the lock on the data directory, then what uses it; closes in reverse.
 
     Raises:
         InstanceLocked, NewerDatabase, DamagedFile, ConfigurationError.
     """
-    space = settings.space
-    models, snapshots = space / "models", space / "snapshots"
-    for folder in (space, models, snapshots):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
-        # What is kept
-        stores = Stores.over(await stack.enter_async_context(Database(space / "pupil.db")))
-        sweep(models)
-        # What trains and what answers
-        trainer = await stack.enter_async_context(open_trainer(settings))
-        engine = await stack.enter_async_context(
-            Engine(settings.inference_threads, settings.queue_limit, settings.query_deadline)
+        core = await _open_core(settings, stack)
+        services = await _open_use_cases(settings, core, stack)
+        yield System(services, core.stores, core.serving)
+
+
+async def _open_core(settings: Settings, stack: AsyncExitStack) -> Core:
+    for folder in (settings.space, settings.models, settings.snapshots):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # What is kept
+    stores = Stores.over(await stack.enter_async_context(Database(settings.space / "pupil.db")))
+    sweep(settings.models)
+    # What trains
+    trainer = await stack.enter_async_context(open_trainer(settings))
+    # What answers
+    engine = await stack.enter_async_context(
+        Engine(settings.inference_threads, settings.queue_limit, settings.query_deadline)
+    )
+    memory = await stack.enter_async_context(InstantMemory(stores.examples, stores.classifiers, engine))
+    budget = settings.model_memory << 20 if settings.model_memory else memory_for_models(available_memory())
+    residents = Residents(engine, budget)
+    serving = Serving(stores, engine, memory, residents, trainer, settings.models, settings.precision)
+    return Core(stores, trainer, engine, serving)
+
+
+async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack) -> Services:
+    """First what several use-cases share, in the order data flows; then all of them, in the same order."""
+    stores, serving, engine = core.stores, core.serving, core.engine
+    consent = Consent(await stores.privacy.opt_outs())
+    # chat event → example and label
+    classifiers = ClassifierService(stores, base=settings.base, version_of=serving.version_of, changed=serving.touch)
+    labeling = LabelingService(stores, serving, consent, base=settings.base)
+    plans = await stack.enter_async_context(QuestionPlans(stores, serving, engine))
+    # → snapshot → job → artifact and report → promotion → swap
+    promotion = PromotionService(stores.registry, serving, TrialService(stores, serving))
+    runner = await stack.enter_async_context(
+        JobRunner(
+            stores,
+            promotion,
+            serving,
+            core.trainer,
+            snapshots=settings.snapshots,
+            models=settings.models,
+            recipe=settings.training_recipe,
+            seed=settings.seed,
+            lease=settings.lease,
         )
-        memory = await stack.enter_async_context(InstantMemory(stores.examples, stores.classifiers, engine))
-        budget = settings.model_memory << 20 if settings.model_memory else memory_for_models(available_memory())
-        serving = Serving(stores, engine, memory, Residents(engine, budget), trainer, models, settings.precision)
-        # What people do: name labels → label → train → promote → ask
-        classifiers = ClassifierService(
-            stores, base=settings.base, version_of=serving.version_of, changed=serving.touch
-        )
-        consent = Consent(await stores.privacy.opt_outs())
-        labeling = LabelingService(stores, serving, consent, base=settings.base)
-        plans = await stack.enter_async_context(QuestionPlans(stores, serving, engine))
-        teaching = TeachingService(stores, labeling, plans, consent)
-        curation = CurationService(stores, serving)
-        conflicts = ConflictService(stores, serving, consent)
-        reverting = RevertingService(stores, serving)
-        proposing = ProposingService(stores, classifiers, labeling, consent)
-        promotion = PromotionService(stores.registry, serving, TrialService(stores, serving))
-        runner = await stack.enter_async_context(
-            JobRunner(
-                stores,
-                promotion,
-                serving,
-                trainer,
-                snapshots=snapshots,
-                models=models,
-                recipe=settings.training_recipe,
-                seed=settings.seed,
-                lease=settings.lease,
-            )
-        )
-        training = TrainingService(stores, runner, snapshots, settings.training_recipe, settings.seed)
-        prediction = PredictionService(stores, labeling, serving, consent)
-        channels = None if settings.token else (CHANNEL_IDS["support"], CHANNEL_IDS["training"])
-        lesson = LessonService(stores, classifiers, labeling, training, serving, guild=GUILD_ID, channels=channels)
-        # How it is doing
-        lag = LoopLag()
-        stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))
-        status = StatusService(stores.classifiers, serving, trainer, lag, space)
-        sureness = SurenessService(stores, serving, engine)
-        # What people decide for their server and for themselves
-        setup = SetupService(stores, classifiers, await stores.guilds.all_settings())
-        morning = MorningNews(stores, runner.update_of)
-        privacy = PrivacyService(stores, consent, serving, snapshots)
-        # Many texts at once, and looking after them
-        examples, imports = ExampleService(stores, serving), ImportService(stores, serving, consent)
-        stack.push_async_callback(_cancel, asyncio.create_task(imports.keep_clean(), name="old previews"))
-        # What it knows and where it doubts
-        studies = Studies(stores.examples, stores.classifiers, engine)
-        suspects = SuspectService(stores, serving, studies, consent)
-        stack.push_async_callback(suspects.close)
-        forecast = ForecastService(stores, serving, studies)
-        stack.push_async_callback(forecast.close)
-        why, comparison = WhyService(stores, serving, engine), ComparisonService(stores)
-        # How people decide what goes live
-        pins = PinService(stores, labeling, serving, consent)
-        decisions = DecisionService(stores, Drawing(space / "plots"))
-        services = Services(
-            classifiers=classifiers,
-            labeling=labeling,
-            prediction=prediction,
-            training=training,
-            promotion=promotion,
-            lesson=lesson,
-            status=status,
-            sureness=sureness,
-            teaching=teaching,
-            setup=setup,
-            privacy=privacy,
-            morning=morning,
-            examples=examples,
-            imports=imports,
-            curation=curation,
-            conflicts=conflicts,
-            reverting=reverting,
-            proposing=proposing,
-            suspects=suspects,
-            why=why,
-            forecast=forecast,
-            comparison=comparison,
-            pins=pins,
-            decisions=decisions,
-        )
-        yield System(services, stores, serving)
+    )
+    training = TrainingService(stores, runner, settings.snapshots, settings.training_recipe, settings.seed)
+    # What goes on beside all that, and ends with it
+    lag = LoopLag()
+    stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))
+    imports = ImportService(stores, serving, consent)
+    stack.push_async_callback(_cancel, asyncio.create_task(imports.keep_clean(), name="old previews"))
+    studies = Studies(stores.examples, stores.classifiers, engine)
+    suspects = SuspectService(stores, serving, studies, consent)
+    stack.push_async_callback(suspects.close)
+    forecast = ForecastService(stores, serving, studies)
+    stack.push_async_callback(forecast.close)
+
+    channels = None if settings.token else (CHANNEL_IDS["support"], CHANNEL_IDS["training"])
+    return Services(
+        # People name labels and teach: one text, the next question, many at once
+        classifiers=classifiers,
+        labeling=labeling,
+        teaching=TeachingService(stores, labeling, plans, consent),
+        imports=imports,
+        lesson=LessonService(stores, classifiers, labeling, training, serving, guild=GUILD_ID, channels=channels),
+        proposing=ProposingService(stores, classifiers, labeling, consent),
+        # They look after what was taught
+        examples=ExampleService(stores, serving),
+        curation=CurationService(stores, serving),
+        conflicts=ConflictService(stores, serving, consent),
+        reverting=RevertingService(stores, serving),
+        suspects=suspects,
+        # A version is trained, and it is decided what goes live
+        training=training,
+        promotion=promotion,
+        pins=PinService(stores, labeling, serving, consent),
+        decisions=DecisionService(stores, Drawing(settings.space / "plots")),
+        comparison=ComparisonService(stores),
+        forecast=forecast,
+        morning=MorningNews(stores, runner.update_of),
+        # It answers, and says why; the answer comes back as a label
+        prediction=PredictionService(stores, labeling, serving, consent),
+        why=WhyService(stores, serving, engine),
+        # How it is doing, and what people decide for their server and for themselves
+        status=StatusService(stores.classifiers, serving, core.trainer, lag, settings.space),
+        sureness=SurenessService(stores, serving, engine),
+        setup=SetupService(stores, classifiers, await stores.guilds.all_settings()),
+        privacy=PrivacyService(stores, consent, serving, settings.snapshots),
+    )
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Examples, who gave which label when, and what follows: current labels, undo, history, the cache of vectors.
+"""Examples and their labels: given, taken back, as they are now, changed since; and the cache of vectors.
 
 Label events are append-only. The current label of an example is computed from them by the view `current_labels`: the
 newest ruling, else the label of more than half of the annotators, else none. Knows nothing of models.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import sqlite_utils
 
-from storage import events
+from storage import events, lookups, removals, undoing
 from storage.classifiers import by_id
 from storage.database import Database
 from storage.errors import InvalidInput
@@ -22,7 +22,7 @@ from storage.events import LabelResult, Vote
 from storage.records import EventKind, Example, Label, LabelEvent, LabelledText, Source, Split, text_hash
 from storage.rows import row, rows, value
 
-__all__ = ["ChangedText", "Examples", "ImportResult", "LabelResult", "Opinion", "SharedOpinion", "Write"]
+__all__ = ["ChangedText", "Examples", "ImportResult", "LabelResult"]
 
 LAST_EVENT = 2**63 - 1
 """No event has a higher id: SQLite's are 64-bit integers."""
@@ -42,37 +42,6 @@ class ImportResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
-    """One thing that somebody did to a text, for their history."""
-
-    event: LabelEvent
-    classifier: str
-    text: str
-    label: str
-    """Given, or taken back."""
-    stands: bool
-    """Whether it is a label that nobody took back."""
-    by_lead: bool
-    """Whether it is an undo that a lead made in this person's name."""
-    newest: bool
-    """Whether this person has done nothing to the text since."""
-
-
-@dataclass(frozen=True, slots=True)
-class SharedOpinion:
-    """What one person says now about a text. A label that was merged counts as the other one."""
-
-    example_id: int
-    text: str
-    annotator: str
-    label_id: int
-    kind: EventKind
-    created_at: float
-    ruled: bool
-    """Whether a lead has settled the text."""
-
-
-@dataclass(frozen=True, slots=True)
 class ChangedText:
     """An example that was labelled, or whose label was taken back, after some event."""
 
@@ -82,20 +51,6 @@ class ChangedText:
     split: Split
     before: int
     """Id of its newest event up to that one; 0: it had none, or was removed then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """What one annotator says now about one example."""
-
-    example_id: int
-    annotator: str
-    name: str
-    """The annotator's display name, or their id where none was kept."""
-    label: str
-    kind: EventKind
-    """A vote or a ruling."""
-    created_at: float
 
 
 class Examples:
@@ -172,13 +127,13 @@ class Examples:
 
         def unit(tables: sqlite_utils.Database) -> int:
             by_id(tables.conn, guild, classifier_id)
-            return events.put_in_pool(tables.conn, guild, classifier_id, wanted, by, source, now, batch)
+            return removals.put_in_pool(tables.conn, guild, classifier_id, wanted, by, source, now, batch)
 
         return await self._db.write(unit)
 
     async def remove_unlabelled(self, guild: str, batch: str, by: str) -> int:
         """Take out what one import of this person put into the pool and nobody has labelled; how many texts."""
-        return await self._db.write(lambda tables: events.take_from_pool(tables.conn, guild, batch, by))
+        return await self._db.write(lambda tables: removals.take_from_pool(tables.conn, guild, batch, by))
 
     async def remove(self, guild: str, example_id: int, by: str, now: float) -> bool:
         """Let an example count nowhere until it is restored or labelled again; False: it was removed before.
@@ -186,26 +141,14 @@ class Examples:
         Its events and its split stay. Raises NotFound for an unknown example.
         """
         return await self._db.write(
-            lambda tables: events.set_removed(tables.conn, guild, example_id, by, now, removed=True)
+            lambda tables: removals.set_removed(tables.conn, guild, example_id, by, now, removed=True)
         )
 
     async def restore(self, guild: str, example_id: int, by: str, now: float) -> bool:
         """Bring a removed example back as it was; False: it was there. Raises NotFound for an unknown example."""
         return await self._db.write(
-            lambda tables: events.set_removed(tables.conn, guild, example_id, by, now, removed=False)
+            lambda tables: removals.set_removed(tables.conn, guild, example_id, by, now, removed=False)
         )
-
-    async def annotators_of(self, guild: str, example_id: int) -> set[str]:
-        """Who says something about an example now."""
-        found = await self._db.read(
-            lambda connection: rows(
-                connection,
-                "SELECT annotator FROM opinions WHERE guild = ? AND example_id = ? AND classifier_id = "
-                "(SELECT classifier_id FROM examples WHERE guild = ? AND id = ?)",
-                (guild, example_id, guild, example_id),
-            )
-        )
-        return {each["annotator"] for each in found}
 
     async def retract(self, guild: str, event_id: int, annotator: str, now: float) -> LabelResult | None:
         """Take one's own vote or ruling back; None if that was done before.
@@ -215,7 +158,7 @@ class Examples:
         Raises:
             NotFound: no such event of this annotator. InvalidInput: the event is itself an undo.
         """
-        return await self._db.write(lambda tables: events.retract(tables.conn, guild, event_id, annotator, now))
+        return await self._db.write(lambda tables: undoing.retract(tables.conn, guild, event_id, annotator, now))
 
     async def retract_batch(self, guild: str, batch: str, annotator: str, now: float) -> int:
         """Take one's own import back, all or nothing; how many labels that were (0: done before).
@@ -223,31 +166,7 @@ class Examples:
         Raises:
             NotFound: no such import of this annotator.
         """
-        return await self._db.write(lambda tables: events.retract_batch(tables.conn, guild, batch, annotator, now))
-
-    async def last_event(self, guild: str, annotator: str, classifier_id: int | None = None) -> LabelEvent | None:
-        """An annotator's newest vote or ruling that was not taken back: what a plain undo means."""
-        found = await self._db.read(
-            lambda connection: row(
-                connection,
-                "SELECT * FROM standing_events WHERE guild = ? AND annotator = ? "
-                "AND (? IS NULL OR classifier_id = ?) ORDER BY id DESC LIMIT 1",
-                (guild, annotator, classifier_id, classifier_id),
-            )
-        )
-        return events.event_from(found) if found else None
-
-    async def last_write(self, guild: str, annotator: str, classifier_id: int | None = None) -> LabelEvent | None:
-        """An annotator's newest event, whatever its kind, but for undos that a lead made in their name."""
-        found = await self._db.read(
-            lambda connection: row(
-                connection,
-                "SELECT * FROM own_events WHERE guild = ? AND annotator = ? AND (? IS NULL OR classifier_id = ?) "
-                "ORDER BY id DESC LIMIT 1",
-                (guild, annotator, classifier_id, classifier_id),
-            )
-        )
-        return events.event_from(found) if found else None
+        return await self._db.write(lambda tables: undoing.retract_batch(tables.conn, guild, batch, annotator, now))
 
     async def give_again(self, guild: str, retraction_id: int, annotator: str, now: float) -> tuple[LabelResult, bool]:
         """Take one's own undo back: (the label given again, whether it was written now).
@@ -255,11 +174,13 @@ class Examples:
         Raises:
             NotFound: no such undo of this annotator. Conflict: the label is archived, or something newer stands.
         """
-        return await self._db.write(lambda tables: events.give_again(tables.conn, guild, retraction_id, annotator, now))
+        return await self._db.write(
+            lambda tables: undoing.give_again(tables.conn, guild, retraction_id, annotator, now)
+        )
 
     async def event(self, guild: str, event_id: int) -> LabelEvent:
         """Raises NotFound, also for another guild's."""
-        return await self._db.read(lambda connection: events.find_event(connection, guild, event_id))
+        return await self._db.read(lambda connection: lookups.find_event(connection, guild, event_id))
 
     async def find(self, guild: str, classifier_id: int, text: str) -> Example | None:
         """The example with this text, up to case, width and spaces. Raises InvalidInput as `add_label` does."""
@@ -271,18 +192,18 @@ class Examples:
                 (guild, classifier_id, hash),
             )
         )
-        return events.example_from(found) if found else None
+        return lookups.example_from(found) if found else None
 
     async def get(self, guild: str, example_id: int) -> Example:
         """Also one that was removed. Raises NotFound, also for another guild's."""
-        return await self._db.read(lambda connection: events.find_example(connection, guild, example_id))
+        return await self._db.read(lambda connection: lookups.find_example(connection, guild, example_id))
 
     async def current_label(self, guild: str, example_id: int) -> Label | None:
         """None: nobody labelled it, or a tie. Raises NotFound for an unknown example."""
 
         def query(connection: sqlite3.Connection) -> Label | None:
-            example = events.find_example(connection, guild, example_id)
-            return events.current_label(connection, guild, example.classifier_id, example_id)
+            example = lookups.find_example(connection, guild, example_id)
+            return lookups.current_label(connection, guild, example.classifier_id, example_id)
 
         return await self._db.read(query)
 
@@ -395,127 +316,6 @@ class Examples:
             lambda connection: rows(connection, "SELECT id, name FROM annotators WHERE guild = ?", (guild,))
         )
         return {each["id"]: each["name"] for each in found}
-
-    async def opinions(self, guild: str, classifier_id: int, example_ids: Sequence[int]) -> list[Opinion]:
-        """What each annotator says now about these examples, the oldest first. Texts themselves are not read."""
-        wanted = json.dumps(list(example_ids))
-        found = await self._db.read(
-            lambda connection: rows(
-                connection,
-                "SELECT said.example_id, said.annotator, said.kind, said.created_at, label.name AS label, "
-                "coalesce(person.name, said.annotator) AS name FROM json_each(?) AS wanted "
-                "CROSS JOIN opinions AS said ON said.guild = ? AND said.classifier_id = ? "
-                "AND said.example_id = wanted.value "
-                "JOIN labels AS label ON label.id = said.label_id "
-                "LEFT JOIN annotators AS person ON person.guild = said.guild AND person.id = said.annotator "
-                "ORDER BY said.id",
-                (wanted, guild, classifier_id),
-            )
-        )
-        return [
-            Opinion(
-                each["example_id"],
-                each["annotator"],
-                each["name"],
-                each["label"],
-                EventKind(each["kind"]),
-                each["created_at"],
-            )
-            for each in found
-        ]
-
-    async def annotator_counts(self, guild: str, classifier_id: int) -> list[tuple[str, int]]:
-        """(annotator id, labels that stand), most first."""
-        found = await self._db.read(
-            lambda connection: rows(
-                connection,
-                "SELECT annotator, count(*) AS labels FROM opinions WHERE guild = ? AND classifier_id = ? "
-                "GROUP BY annotator ORDER BY labels DESC, annotator",
-                (guild, classifier_id),
-            )
-        )
-        return [(each["annotator"], each["labels"]) for each in found]
-
-    async def history(
-        self, guild: str, annotator: str, classifier_id: int | None = None, limit: int = 20, skipped: int = 0
-    ) -> list[Write]:
-        """What an annotator did, newest first, without the newest `skipped`; None: in every classifier."""
-        found = await self._db.read(
-            lambda connection: rows(
-                connection,
-                "SELECT event.*, example.text AS text, label.name AS label, classifiers.name AS classifier, "
-                "event.kind <> 'retraction' AND NOT EXISTS (SELECT 1 FROM label_events AS undo "
-                "WHERE undo.guild = event.guild AND undo.undoes = event.id) AS stands, "
-                "EXISTS (SELECT 1 FROM revert_events AS reverted "
-                "WHERE reverted.guild = event.guild AND reverted.event_id = event.id) AS by_lead, "
-                "NOT EXISTS (SELECT 1 FROM label_events AS newer WHERE newer.guild = event.guild "
-                "AND newer.classifier_id = event.classifier_id AND newer.example_id = event.example_id "
-                "AND newer.annotator = event.annotator AND newer.id > event.id) AS newest "
-                "FROM label_events AS event "
-                "JOIN examples AS example ON example.id = event.example_id "
-                "JOIN classifiers ON classifiers.id = event.classifier_id "
-                "LEFT JOIN label_events AS undone ON undone.id = event.undoes "
-                "JOIN labels AS label ON label.id = coalesce(event.label_id, undone.label_id) "
-                "WHERE event.guild = ? AND event.annotator = ? AND (? IS NULL OR event.classifier_id = ?) "
-                "ORDER BY event.id DESC LIMIT ? OFFSET ?",
-                (guild, annotator, classifier_id, classifier_id, limit, skipped),
-            )
-        )
-        return [
-            Write(
-                events.event_from(each),
-                each["classifier"],
-                each["text"],
-                each["label"],
-                bool(each["stands"]),
-                bool(each["by_lead"]),
-                bool(each["newest"]),
-            )
-            for each in found
-        ]
-
-    async def count_writes(self, guild: str, annotator: str, classifier_id: int | None = None) -> int:
-        """How long `history` is in all."""
-        count: int = await self._db.read(
-            lambda connection: value(
-                connection,
-                "SELECT count(*) FROM label_events WHERE guild = ? AND annotator = ? "
-                "AND (? IS NULL OR classifier_id = ?)",
-                (guild, annotator, classifier_id, classifier_id),
-            )
-        )
-        return count
-
-    async def shared_opinions(self, guild: str, classifier_id: int) -> list[SharedOpinion]:
-        """What everybody says about the texts that two or more people have labelled, by example, oldest first."""
-        at = (guild, classifier_id)
-        found = await self._db.read(
-            lambda connection: rows(
-                connection,
-                # Who labels alone is left out first, by an index alone: as a rule that is nearly everything.
-                "SELECT opinion.*, example.text AS text, EXISTS (SELECT 1 FROM standing_events AS ruling "
-                "WHERE ruling.guild = opinion.guild AND ruling.classifier_id = opinion.classifier_id "
-                "AND ruling.example_id = opinion.example_id AND ruling.kind = 'ruling') AS ruled "
-                "FROM (SELECT example_id FROM label_events WHERE guild = ? AND classifier_id = ? "
-                "GROUP BY example_id HAVING count(DISTINCT annotator) > 1) AS shared "
-                "CROSS JOIN examples AS example ON example.id = shared.example_id AND example.removed_at IS NULL "
-                "CROSS JOIN opinions AS opinion ON opinion.guild = ? AND opinion.classifier_id = ? "
-                "AND opinion.example_id = example.id ORDER BY opinion.example_id, opinion.id",
-                (*at, *at),
-            )
-        )
-        return [
-            SharedOpinion(
-                each["example_id"],
-                each["text"],
-                each["annotator"],
-                each["label_id"],
-                EventKind(each["kind"]),
-                each["created_at"],
-                bool(each["ruled"]),
-            )
-            for each in found
-        ]
 
     async def texts(self, guild: str, classifier_id: int, ids: Sequence[int]) -> dict[int, str]:
         """By example id; without those that were removed or are not there."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlite_utils
 
-from storage import events
+from storage import events, removals, undoing
 from storage.classifiers import by_id
 from storage.database import Database
 from storage.errors import NotFound
@@ -113,7 +113,7 @@ class Imports:
                 return False
             if votes:
                 events.cast_many(tables.conn, votes)
-            events.put_in_pool(tables.conn, guild, found.classifier_id, pool, found.by, found.source, now, token)
+            removals.put_in_pool(tables.conn, guild, found.classifier_id, pool, found.by, found.source, now, token)
             tables.execute(
                 "UPDATE imports SET applied_at = ?, rows = NULL, result = ? WHERE guild = ? AND token = ?",
                 (now, json.dumps(result), guild, token),
@@ -129,8 +129,8 @@ class Imports:
             found = _find(tables.conn, guild, token)
             if found.undone_at is not None or found.result is None:
                 return None
-            labels = events.take_back_batch(tables.conn, guild, token, found.by, now)
-            pool = events.take_from_pool(tables.conn, guild, token, found.by)
+            labels = undoing.take_back_batch(tables.conn, guild, token, found.by, now)
+            pool = removals.take_from_pool(tables.conn, guild, token, found.by)
             tables.execute("UPDATE imports SET undone_at = ? WHERE guild = ? AND token = ?", (now, guild, token))
             return TakenBack(labels, pool)
 

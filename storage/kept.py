@@ -9,7 +9,7 @@ import sqlite3
 
 import sqlite_utils
 
-from storage import events
+from storage import lookups
 from storage.database import Database
 from storage.rows import rows
 
@@ -28,8 +28,8 @@ class KeptLabels:
         """
 
         def unit(tables: sqlite_utils.Database) -> None:
-            example = events.find_example(tables.conn, guild, example_id)
-            events.find_label(tables.conn, guild, example.classifier_id, label_id)
+            example = lookups.find_example(tables.conn, guild, example_id)
+            lookups.find_label(tables.conn, guild, example.classifier_id, label_id)
             tables.execute(
                 "INSERT INTO kept_labels (guild, classifier_id, example_id, label_id, kept_by, created_at) "
                 "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (guild, example_id) DO UPDATE "

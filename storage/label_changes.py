@@ -19,7 +19,7 @@ from storage.classifiers import MAX_DESCRIPTION, check_label_name, label_called,
 from storage.database import Database
 from storage.drafts import Draft, confirmed, find_draft
 from storage.errors import Conflict, InvalidInput, NotFound
-from storage.events import find_label
+from storage.lookups import find_label
 from storage.records import Label, normalise
 from storage.rows import row, rows, value
 

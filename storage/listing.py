@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from storage.classifiers import by_id
 from storage.database import Database
-from storage.events import current_label
 from storage.label_changes import changes_of, former_names
+from storage.lookups import current_label
 from storage.records import EventKind, Label, Source, Split, normalise
 from storage.rows import rows
 

@@ -14,7 +14,8 @@ import sqlite_utils
 
 from storage.database import Database
 from storage.errors import Conflict, NotFound
-from storage.events import clean_text, find_label
+from storage.events import clean_text
+from storage.lookups import find_label
 from storage.records import Pin, text_hash
 from storage.rows import row, rows, value
 

@@ -18,9 +18,10 @@ import sqlite_utils
 from storage.database import Database
 from storage.drafts import confirmed, find_draft
 from storage.errors import NotFound
-from storage.events import event_from, find_event, repeat, take_back
+from storage.lookups import event_from, find_event
 from storage.records import EventKind, LabelEvent
 from storage.rows import row, rows
+from storage.undoing import repeat, take_back
 
 
 @dataclass(frozen=True, slots=True)

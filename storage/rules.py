@@ -9,7 +9,7 @@ import sqlite_utils
 
 from storage.database import Database
 from storage.errors import InvalidInput, NotFound
-from storage.events import find_label
+from storage.lookups import find_label
 from storage.records import normalise
 from storage.rows import row, rows
 

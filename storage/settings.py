@@ -116,6 +116,16 @@ class Settings(BaseSettings):
         """The folder this run works in: Discord's and the playground's data never mix."""
         return self.data / ("discord" if self.token is not None else "playground")
 
+    @property
+    def models(self) -> Path:
+        """The artifacts of all versions."""
+        return self.space / "models"
+
+    @property
+    def snapshots(self) -> Path:
+        """The labels that trainings were given."""
+        return self.space / "snapshots"
+
 
 def default_data_directory() -> Path:
     """`~/.local/share/pupil`, or what the platform and XDG_DATA_HOME say instead."""

@@ -15,6 +15,7 @@ from storage.jobs import Jobs
 from storage.kept import KeptLabels
 from storage.label_changes import LabelChanges
 from storage.listing import Listing
+from storage.opinions import Opinions
 from storage.pins import Pins
 from storage.predictions import Predictions
 from storage.privacy import Privacy
@@ -25,6 +26,7 @@ from storage.rounds import Rounds
 from storage.rules import Rules
 from storage.schedules import Schedules
 from storage.trials import Trials
+from storage.writes import Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Stores:
     kept: KeptLabels
     pins: Pins
     trials: Trials
+    opinions: Opinions
+    writes: Writes
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -74,4 +78,6 @@ class Stores:
             KeptLabels(database),
             Pins(database),
             Trials(database),
+            Opinions(database),
+            Writes(database),
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bot.chat.cards import MAX_CHOICES, Button, Card, Choice, Form, Input, Menu, Style, Tone
+from bot.chat.paging import page_of, turns
 from bot.chat.text import code, counted, cut, escaped, listed, percent, quoted
 from storage.records import MAX_LABEL, MAX_TEXT, Prediction
 
@@ -162,23 +163,16 @@ def picker_card(key: str, labels: Sequence[str], page: int, text: str = "") -> C
 
     `text` is what is being labelled, "" where that is not known.
     """
-    pages = max(1, -(-len(labels) // MAX_CHOICES))
-    page = min(max(0, page), pages - 1)
-    shown = labels[page * MAX_CHOICES : (page + 1) * MAX_CHOICES]
+    shown = page_of(labels, page, MAX_CHOICES)
     back = Button("Back", f"back:{key}")
     about = f"{quoted(text, 200)}\n" if text else ""
-    if not shown:
+    if not labels:
         return Card(f"{about}There is no other label yet. A lead adds one with /labels create.", rows=((back,),))
-    menu = Menu(f"picked:{key}", "Choose a label", tuple(Choice(name, name) for name in shown))
-    if pages == 1:
+    menu = Menu(f"picked:{key}", "Choose a label", tuple(Choice(name, name) for name in shown.items))
+    if shown.pages == 1:
         return Card(f"{about}{WHICH_LABEL}", rows=(menu, (back,)))
-    turn = (
-        *((Button("◀", f"pick:{key}:{page - 1}"),) if page else ()),
-        *((Button("▶", f"pick:{key}:{page + 1}"),) if page < pages - 1 else ()),
-        Button("Type it", f"name:{key}", Style.BLUE),
-        back,
-    )
-    place = f"Page {page + 1} of {pages}; {counted(len(labels), 'label')} in all, most likely first."
+    turn = (*turns(f"pick:{key}", shown.number, shown.pages), Button("Type it", f"name:{key}", Style.BLUE), back)
+    place = f"Page {shown.number + 1} of {shown.pages}; {counted(len(labels), 'label')} in all, most likely first."
     return Card(f"{about}{WHICH_LABEL} {place}", rows=(menu, turn))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bot.chat.cards import Button, Card, Style, Tone
 from bot.chat.overview_cards import source_words
-from bot.chat.text import code, counted, escaped, listed
+from bot.chat.text import code, counted, escaped, listed, when
 from bot.chat.training_cards import schedule_words
 from storage.records import Classifier, LabelCount, Schedule
 
@@ -30,7 +30,7 @@ def settings_card(classifier: Classifier, labels: Sequence[LabelCount], schedule
     ]
     if classifier.based_on is not None:
         lines.append(f"**Trainings start from**: {source_words(classifier.based_on)}")
-    lines.append(f"**Created**: <t:{int(classifier.created_at)}:D>")
+    lines.append(f"**Created**: {when(classifier.created_at, 'D')}")
     return Card(
         title=f"Settings of {classifier.name}",
         body="\n".join(lines),

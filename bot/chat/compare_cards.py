@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bot.chat.cards import Card
-from bot.chat.insight_cards import one_line, when
-from bot.chat.text import block, code, counted, cut, escaped
+from bot.chat.text import block, code, counted, cut, escaped, line_of, when
 from storage.records import VersionState
 from storage.report_figures import (
     chance_words,
@@ -99,7 +98,7 @@ def _flipped(found: Comparison) -> str:
     for word, ids in (("fixed", differ.fixed), ("broken", differ.broken)):
         shown = [number for number in ids if number in found.texts]
         for number in shown:
-            text, row = escaped(one_line(found.texts[number], 60)), by_id[number]
+            text, row = line_of(found.texts[number], 60), by_id[number]
             lines.append(f"{word}: {text} · {code(row.champion)} → {code(row.candidate)}")
         if left := len(ids) - len(shown):
             lines.append(f"and {left} more {word}")

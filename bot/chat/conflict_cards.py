@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bot.chat.cards import Button, Card, Form, Input, Style
 from bot.chat.curating_cards import rule_line
-from bot.chat.text import code, escaped, listed, quoted
+from bot.chat.text import code, escaped, listed, quoted, when
 from storage.rules import MAX_RULE
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def tie_card(classifier: str, tie: Tie | None, note: str = "", rows: Rows = ()) 
         left = "No conflict is left" if note else "There is no conflict"
         words = f"{left} in {code(classifier)}: every text has a label that most agree on, or that a lead has chosen."
         return Card("\n".join(filter(None, [note, words])), rows=rows)
-    said = [f"{escaped(one.who)} said {code(one.label)} <t:{int(one.at)}:R>" for one in tie.said]
+    said = [f"{escaped(one.who)} said {code(one.label)} {when(one.at)}" for one in tie.said]
     names = {label.id: label.name for label in tie.labels}
     rules = [rule_line(rule, names[rule.label_id]) for rule in tie.rules]
     parts = [note, quoted(tie.text, 1500), listed(said, MOST_SAID, "\n")]

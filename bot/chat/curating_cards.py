@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from bot.chat.cards import Button, Card, Choice, Menu, Style, Tone
-from bot.chat.text import code, counted, cut, escaped, quoted
+from bot.chat.paging import page_of, place_words, rows_of, turns
+from bot.chat.text import code, counted, cut, escaped, person_words, quoted, when
 from storage.label_changes import ChangeKind, LabelChange
 from storage.reverts import Restored, Revert
 from storage.rules import Rule
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from bot.services.curation import ChangeDone, ChangePreview, ToldChange
     from bot.services.reverting import RevertDraft
 
-Item = TypeVar("Item")
 PAGE = 10
 """Lines on one page of a list."""
 
@@ -138,9 +138,9 @@ def changes_card(classifier: str, changes: Sequence[ToldChange], page: int) -> C
     """The history of a classifier's labels, newest first, and a menu to take one of the page back."""
     if not changes:
         return Card(f"No label of {code(classifier)} has been renamed, merged, archived or described yet.")
-    shown, page, turn = paged(changes, page, f"changes:{classifier}")
-    lines = [_change_line(told) for told in shown]
-    open_ones = [told for told in shown if not told.undone and told.change.kind is not ChangeKind.UNDO]
+    shown = page_of(changes, page, PAGE)
+    lines = [_change_line(told) for told in shown.items]
+    open_ones = [told for told in shown.items if not told.undone and told.change.kind is not ChangeKind.UNDO]
     choices = tuple(
         Choice(str(told.change.id), _bare(change_words(told.change, told.name, told.into))) for told in open_ones
     )
@@ -148,8 +148,8 @@ def changes_card(classifier: str, changes: Sequence[ToldChange], page: int) -> C
     return Card(
         title=f"Changes of the labels of {classifier}",
         body="\n".join(lines),
-        footer=place_words(len(changes), page, "change"),
-        rows=(*menu, *turn),
+        footer=place_words(shown.number, shown.pages, f"{counted(len(changes), 'change')} in all"),
+        rows=(*menu, *rows_of(turns(f"changes:{classifier}", shown.number, shown.pages))),
     )
 
 
@@ -157,28 +157,7 @@ def _change_line(told: ToldChange) -> str:
     words = change_words(told.change, told.name, told.into)
     if told.change.kind is ChangeKind.UNDO:
         words = f"Undo: {words}"
-    return f"<t:{int(told.change.created_at)}:R> {escaped(told.who)}: {words}{' *(taken back)*' if told.undone else ''}"
-
-
-def paged(items: Sequence[Item], page: int, key: str) -> tuple[list[Item], int, tuple[tuple[Button, ...], ...]]:
-    """(the items of a page, which one it is, the row of buttons that turn: none where there is one page)."""
-    pages = max(1, -(-len(items) // PAGE))
-    page = min(max(0, page), pages - 1)
-    return list(items[page * PAGE : (page + 1) * PAGE]), page, turn_row(key, page, pages)
-
-
-def turn_row(key: str, page: int, pages: int) -> tuple[tuple[Button, ...], ...]:
-    """◀ and ▶ with the ids "key:page"; from the last page to the first."""
-    if pages < 2:
-        return ()
-    before, after = (page - 1) % pages, (page + 1) % pages
-    # Two pages: both buttons lead to the other one, and no two ids of a message may be equal.
-    return ((Button("◀", f"{key}:{before}:b"), Button("▶", f"{key}:{after}:f")),)
-
-
-def place_words(total: int, page: int, noun: str, plural: str | None = None) -> str:
-    pages = max(1, -(-total // PAGE))
-    return f"{counted(total, noun, plural)} in all" + (f" · page {page + 1} of {pages}" if pages > 1 else "")
+    return f"{when(told.change.created_at)} {escaped(told.who)}: {words}{' *(taken back)*' if told.undone else ''}"
 
 
 def _bare(words: str) -> str:
@@ -191,9 +170,9 @@ def _bare(words: str) -> str:
 
 def revert_preview_card(draft: RevertDraft, classifier: str, member: str) -> Card:
     """`member`: an annotator id."""
-    preview, since = draft.preview, f"<t:{int(draft.since)}:f>"
+    preview, since = draft.preview, when(draft.since, "f")
     if not preview.labels:
-        return Card(f"{person(member)} has given no label in {code(classifier)} since {since} that still counts.")
+        return Card(f"{person_words(member)} has given no label in {code(classifier)} since {since} that still counts.")
     labels, texts = counted(preview.labels, "label"), counted(preview.texts, "text")
     changed = (
         f"{counted(preview.changed, 'text')} would have another label, or none"
@@ -201,7 +180,7 @@ def revert_preview_card(draft: RevertDraft, classifier: str, member: str) -> Car
         else ("no text would have another label")
     )
     return Card(
-        body=f"**Take back what {person(member)} has labelled in {code(classifier)} since {since}?**\n"
+        body=f"**Take back what {person_words(member)} has labelled in {code(classifier)} since {since}?**\n"
         f"That is {labels} on {texts}; {changed}.",
         tone=Tone.CAREFUL,
         footer="Nothing has changed yet.",
@@ -210,9 +189,8 @@ def revert_preview_card(draft: RevertDraft, classifier: str, member: str) -> Car
 
 
 def reverted_card(revert: Revert, new: bool) -> Card:
-    done = (
-        f"Took {counted(revert.labels, 'label')} of {person(revert.annotator)} back, since <t:{int(revert.since)}:f>."
-    )
+    taken = f"{counted(revert.labels, 'label')} of {person_words(revert.annotator)}"
+    done = f"Took {taken} back, since {when(revert.since, 'f')}."
     words = done if new else f"That was done already. {done}"
     return Card(words, rows=((Button("Undo", f"unrevert:{revert.id}"),),))
 
@@ -228,30 +206,25 @@ def restored_card(restored: Restored | None) -> Card:
     return Card(f"Brought {counted(restored.labels, 'label')} back.{left}")
 
 
-def person(annotator: str) -> str:
-    """A mention, which pings nobody (see `bot.chat.sending`); another id as it is."""
-    return f"<@{annotator}>" if annotator.isdigit() else escaped(annotator)
-
-
 # The codebook
 
 
 def rules_card(classifier: str, rules: Sequence[Rule], names: Mapping[int, str], page: int, *, lead: bool) -> Card:
     """The rules by label; leads may remove one. `names`: labels in use by id."""
-    shown_rules = sorted((rule for rule in rules if rule.label_id in names), key=lambda rule: names[rule.label_id])
-    if not shown_rules:
+    used = sorted((rule for rule in rules if rule.label_id in names), key=lambda rule: names[rule.label_id])
+    if not used:
         return Card(
             f"{code(classifier)} has no rules yet. A lead adds one after settling a text with /conflicts, with **Add a "
             "rule**."
         )
-    shown, page, turn = paged(shown_rules, page, f"rules:{classifier}")
-    choices = tuple(Choice(str(rule.id), f"{names[rule.label_id]}: {rule.text}") for rule in shown)
+    shown = page_of(used, page, PAGE)
+    choices = tuple(Choice(str(rule.id), f"{names[rule.label_id]}: {rule.text}") for rule in shown.items)
     menu = (Menu(f"unrule:{classifier}", "Remove a rule", choices),) if lead else ()
     return Card(
         title=f"Rules of {classifier}",
-        body="\n".join(rule_line(rule, names[rule.label_id]) for rule in shown),
-        footer=place_words(len(shown_rules), page, "rule"),
-        rows=(*menu, *turn),
+        body="\n".join(rule_line(rule, names[rule.label_id]) for rule in shown.items),
+        footer=place_words(shown.number, shown.pages, f"{counted(len(used), 'rule')} in all"),
+        rows=(*menu, *rows_of(turns(f"rules:{classifier}", shown.number, shown.pages))),
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bot.chat.cards import MAX_ALT_TEXT, Attachment, Button, Card, Style, Tone
-from bot.chat.text import code, counted, cut, escaped, percent, quoted
+from bot.chat.paging import page_of, place_words, rows_of, turns
+from bot.chat.text import code, counted, escaped, line_of, percent, quoted
 from bot.services.decisions import FlipKind
 from storage.records import Pin, version_name
 
@@ -81,17 +82,15 @@ def pins_card(classifier: str, states: Sequence[PinState], page: int = 0) -> Car
     """Every pinned test, those that are broken now first."""
     if not states:
         return Card(f"{code(classifier)} has no pinned test yet. `/pin add` pins a text to the label it must get.")
-    pages = -(-len(states) // PINS_A_PAGE)
-    page = min(page, pages - 1)
-    shown = states[page * PINS_A_PAGE : (page + 1) * PINS_A_PAGE]
+    shown = page_of(states, page, PINS_A_PAGE)
     holding = sum(state.holds for state in states)
     unasked = sum(state.said is None for state in states)
     return Card(
         title=f"Pinned tests of {classifier}: {_tally(holding, len(states) - holding - unasked, unasked)}",
-        body="\n".join(_pin_line(state) for state in shown),
-        footer=_place(page, pages, "/pin remove takes one away"),
+        body="\n".join(_pin_line(state) for state in shown.items),
+        footer=place_words(shown.number, shown.pages, "/pin remove takes one away"),
         tone=Tone.GOOD if holding == len(states) else Tone.CAREFUL,
-        rows=_rows(_turn(f"pins:{classifier}", page, pages)),
+        rows=rows_of(turns(f"pins:{classifier}", shown.number, shown.pages)),
     )
 
 
@@ -99,7 +98,7 @@ def _pin_line(state: PinState) -> str:
     pin = state.pin
     mark = "✅" if state.holds else "➖" if state.said is None else "❌"
     words = "holds" if state.holds else state_words(state)
-    return f"{mark} #{pin.id} “{_brief(pin.text)}” → {code(pin.label)} {words} · {escaped(pin.name)}"
+    return f"{mark} #{pin.id} “{line_of(pin.text, TEXT)}” → {code(pin.label)} {words} · {escaped(pin.name)}"
 
 
 def _tally(hold: int, broken: int, unasked: int) -> str:
@@ -125,7 +124,7 @@ def broken_words(tried: TriedPin) -> str:
     pin, outcome = tried.pin, tried.outcome
     before = "" if outcome.held else "; it was broken before, too"
     return (
-        f"“{_brief(pin.text)}” should be {code(pin.label)} (pinned by {escaped(pin.name)}), it says "
+        f"“{line_of(pin.text, TEXT)}” should be {code(pin.label)} (pinned by {escaped(pin.name)}), it says "
         f"{code(outcome.said or '')} {percent(outcome.confidence)}{before}"
     )
 
@@ -168,14 +167,14 @@ def flips_card(found: FlipPage) -> Card:
         for kind, count in found.counts.items()
         if kind is not found.kind and count
     ]
-    turn = _turn(f"{start}:{found.kind}", found.page, found.pages)
+    turn = turns(f"{start}:{found.kind}", found.page, found.pages)
     look = (Button("Confusion", f"confusion:{found.classifier}:{found.number}"),) if found.rows else ()
     return Card(
         title=heading,
         body="\n".join(lines) or _nothing(found),
-        footer=_place(found.page, found.pages, f"{found.classifier} · measured on {counted(found.rows, 'text')}"),
+        footer=place_words(found.page, found.pages, f"{found.classifier} · measured on {counted(found.rows, 'text')}"),
         tone=Tone.CAREFUL if found.kind is FlipKind.BROKEN and lines else Tone.NEUTRAL,
-        rows=_rows(turn, (*switch, *look)),
+        rows=rows_of(turn, (*switch, *look)),
     )
 
 
@@ -187,7 +186,7 @@ def _nothing(found: FlipPage) -> str:
 
 def flip_words(flip: Flip) -> str:
     """ "“…”\n`question` → `bug` · right is `bug`"."""
-    text = "*This text is no longer here.*" if flip.text is None else f"“{_brief(flip.text)}”"
+    text = "*This text is no longer here.*" if flip.text is None else f"“{line_of(flip.text, TEXT)}”"
     right = "" if flip.label is None else f" · right is {code(flip.label)}"
     return f"{text}\n{code(flip.before)} → {code(flip.after)}{right}\n"
 
@@ -243,25 +242,3 @@ def alt_text(version: str, found: Confusion) -> str:
             return words + rest
         words += pair
     return words.removesuffix(";") + "." if found.mistakes else words
-
-
-# What the lists share
-
-
-def _brief(text: str) -> str:
-    """A text on one line."""
-    return escaped(cut(" ".join(text.split()), TEXT))
-
-
-def _turn(start: str, page: int, pages: int) -> tuple[Button, ...]:
-    """◀ and ▶, where there is a page to turn to."""
-    back = (Button("◀", f"{start}:{page - 1}"),) if page else ()
-    return (*back, Button("▶", f"{start}:{page + 1}")) if page + 1 < pages else back
-
-
-def _rows(*rows: tuple[Button, ...]) -> tuple[tuple[Button, ...], ...]:
-    return tuple(row for row in rows if row)
-
-
-def _place(page: int, pages: int, words: str) -> str:
-    return f"Page {page + 1} of {pages} · {words}" if pages > 1 else words

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bot.chat.cards import Attachment, Button, Card
+from bot.chat.paging import place_words, rows_of, turns
 from bot.chat.text import code, counted, line_of, quoted
 
 if TYPE_CHECKING:
@@ -20,11 +21,12 @@ def search_card(page: SearchPage) -> Card:
     """One page of what was found, newest first."""
     if not page.total:
         return Card(f"No example of {code(page.classifier.name)} {_wanted(page)}.")
+    key, rest = f"find:{page.classifier.id}:{page.label.id if page.label else 0}", f":{page.query}"
     return Card(
         title=f"Examples of {page.classifier.name}",
         body="\n".join([f"{counted(page.total, 'example')} {_wanted(page)}, newest first", *map(_line, page.found)]),
-        footer=f"Page {page.page + 1} of {page.pages} · /examples remove takes the number",
-        rows=_turns(page),
+        footer=place_words(page.page, page.pages, "/examples remove takes the number"),
+        rows=rows_of(turns(key, page.page, page.pages, rest)),
     )
 
 
@@ -39,14 +41,6 @@ def _line(found: FoundExample) -> str:
     label = code(found.label) if found.label else "no label"
     aside = " · kept aside" if found.golden else ""
     return f"**#{found.id}** {label}{aside} · {line_of(found.text, MOST_TEXT)}"
-
-
-def _turns(page: SearchPage) -> tuple[tuple[Button, ...], ...]:
-    label = page.label.id if page.label else 0
-    turns = [("◀", page.page - 1)] if page.page else []
-    turns += [("▶", page.page + 1)] if page.page + 1 < page.pages else []
-    row = tuple(Button(sign, f"find:{page.classifier.id}:{label}:{number}:{page.query}") for sign, number in turns)
-    return (row,) if row else ()
 
 
 def removed_card(removal: Removal) -> Card:

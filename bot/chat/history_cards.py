@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.chat.cards import Card, Choice, Menu
-from bot.chat.curating_cards import PAGE, place_words, turn_row
-from bot.chat.text import code, cut, escaped
-from storage.examples import Write
+from bot.chat.paging import page_count, place_words, rows_of, turns
+from bot.chat.text import code, counted, line_of, one_line, when
 from storage.records import EventKind
+from storage.writes import Write
 
 EVERYWHERE = "-"
 """In an id: no classifier was named. No classifier can be called so."""
+PAGE = 10
+"""Lines on one page."""
 TEXT = 80
 """Characters of a text on one line."""
 
@@ -24,19 +26,19 @@ def history_card(writes: Sequence[Write], total: int, page: int, classifier: str
     lines = [_line(one, named=classifier is None) for one in writes]
     choices = tuple(Choice(str(one.event.id), _choice(one)) for one in writes if _can_change(one))
     menu = (Menu(f"takeback:{key}:{page}", "Take one back", choices),) if choices else ()
-    pages = -(-total // PAGE)
+    pages = page_count(total, PAGE)
     return Card(
         title=f"What you did in {classifier}" if classifier else "What you did",
         body="\n".join(filter(None, [note and f"{note}\n", *lines])),
-        footer=place_words(total, page, "entry", "entries"),
-        rows=(*menu, *turn_row(f"history:{key}", page, pages)),
+        footer=place_words(page, pages, f"{counted(total, 'entry', 'entries')} in all"),
+        rows=(*menu, *rows_of(turns(f"history:{key}", page, pages))),
     )
 
 
 def _line(one: Write, *, named: bool) -> str:
-    words = [f"<t:{int(one.event.created_at)}:R>", _did(one), f"#{one.event.example_id}"]
+    words = [when(one.event.created_at), _did(one), f"#{one.event.example_id}"]
     words += [f"in {code(one.classifier)}"] if named else []
-    return f"{' '.join(words)} {escaped(_cut(one.text))}"
+    return f"{' '.join(words)} {line_of(one.text, TEXT)}"
 
 
 def _did(one: Write) -> str:
@@ -48,12 +50,8 @@ def _did(one: Write) -> str:
 
 def _choice(one: Write) -> str:
     done = "give again: " if one.event.kind is EventKind.RETRACTION else ""
-    return f"{done}{one.label} · #{one.event.example_id} · {_cut(one.text)}"
+    return f"{done}{one.label} · #{one.event.example_id} · {one_line(one.text, TEXT)}"
 
 
 def _can_change(one: Write) -> bool:
     return one.stands or (one.event.kind is EventKind.RETRACTION and one.newest and not one.by_lead)
-
-
-def _cut(text: str) -> str:
-    return cut(" ".join(text.split()), TEXT)

@@ -5,29 +5,25 @@ Pure functions of records.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bot.chat.answer_cards import version_words
 from bot.chat.cards import Button, Card, Style, Tone
-from bot.chat.overview_cards import person_words
-from bot.chat.text import ZERO_WIDTH_SPACE, code, counted, cut, listed, percent, quoted
+from bot.chat.text import ZERO_WIDTH_SPACE, code, counted, listed, one_line, percent, person_words, quoted, when
 from bot.services.forecast import Forecast, InTheMaking, TooFew
 from storage.records import EventKind
 
 if TYPE_CHECKING:
     from bot.services.suspects import Doubted, Finished
     from bot.services.why import Evidence, Why, Word
-    from storage.examples import Opinion
+    from storage.opinions import Opinion
     from trainer.model.suspects import NotJudged
 
 MOST_NAMES = 3
 WORD = 40
 SAME = 0.9995
 """Cosine from which a text is the very same one, up to case and spaces."""
-_NOT_SHOWN = re.compile(r"[\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-"""Characters that are invisible or turn the direction of the line they stand in (but not the joiner of emoji)."""
 
 
 # Doubtful labels
@@ -99,16 +95,6 @@ def _signed(said: Sequence[Opinion]) -> str:
 
 def _people(said: Sequence[Opinion]) -> str:
     return listed([person_words(each.name) for each in said], MOST_NAMES)
-
-
-def one_line(text: str, most: int) -> str:
-    """The beginning of a text for the middle of a line; not escaped."""
-    return cut(" ".join(_NOT_SHOWN.sub("", text).split()), most)
-
-
-def when(moment: float) -> str:
-    """A time that Discord shows as "2 days ago"."""
-    return f"<t:{int(moment)}:R>"
 
 
 # Why

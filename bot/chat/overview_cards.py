@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.chat.answer_cards import version_words
 from bot.chat.cards import Button, Card, Tone
-from bot.chat.text import block, code, counted, cut, duration, escaped, listed, meter, percent
+from bot.chat.text import block, code, counted, cut, duration, escaped, listed, meter, percent, person_words
 from bot.chat.training_cards import schedule_words
 from bot.services.agreement import LEAST_TEXTS
 from storage.errors import InvalidInput
@@ -138,11 +138,6 @@ def promotion_words(promotion: Promotion) -> str:
     if promotion.by == FALLBACK:
         return f"{change}, because {promotion.reason}"
     return f"{change} by {'the gate' if promotion.by == 'gate' else person_words(promotion.by)}"
-
-
-def person_words(name: str) -> str:
-    """A name as it is, an id as a mention (which pings nobody, see `bot.chat.sending`)."""
-    return f"<@{name}>" if name.isdigit() else escaped(name)
 
 
 def stats_card(stats: Stats, schedule: Schedule | None, sureness: Sureness | None = None, forecast: str = "") -> Card:

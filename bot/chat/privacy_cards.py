@@ -6,7 +6,7 @@ import gzip
 from typing import TYPE_CHECKING
 
 from bot.chat.cards import Attachment, Button, Card, Style, Tone
-from bot.chat.text import code, counted, escaped, listed
+from bot.chat.text import code, counted, escaped, listed, when
 from storage.errors import InvalidInput
 from storage.records import Erasure, Holdings
 
@@ -32,7 +32,7 @@ def about_card(about: About) -> Card:
     state = "You have opted out: nothing new is stored." if about.opted_out else ""
     if not (held.anything or held.decisions):
         return Card(" ".join(filter(None, [NOTHING, state])), rows=(_choice(about),))
-    lines = [*_counts(held), *([f"The oldest is from <t:{int(held.since)}:D>."] if held.since else []), "", state]
+    lines = [*_counts(held), *([f"The oldest is from {when(held.since, 'D')}."] if held.since else []), "", state]
     buttons = (Button("Export", "privacy:export"), Button("Forget me", "privacy:forget", Style.RED), *_choice(about))
     return Card(title="What I store about you here", body="\n".join(lines).strip(), rows=(buttons,))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bot.chat.answer_cards import WHICH_LABEL, saved_words
 from bot.chat.cards import MAX_CHOICES, Button, Card, Choice, Form, Input, Menu, Style, Tone
+from bot.chat.paging import page_of, turns
 from bot.chat.text import code, counted, cut, escaped, quoted
 from storage.records import MAX_LABEL, Outcome
 
@@ -59,18 +60,13 @@ def _buttons(asked: Asked) -> list[tuple[Button, ...]]:
 
 def _menu(asked: Asked, page: int) -> list[tuple[Button, ...] | Menu]:
     """A page of labels; where there are more pages, ways to turn them and to type the name instead."""
-    pages = -(-len(asked.labels) // MAX_CHOICES)
-    page = min(max(0, page), pages - 1)
-    shown = asked.labels[page * MAX_CHOICES : (page + 1) * MAX_CHOICES]
-    choices = tuple(Choice(str(label.id), label.name, label.description) for label in shown)
-    if pages == 1:
+    shown = page_of(asked.labels, page, MAX_CHOICES)
+    choices = tuple(Choice(str(label.id), label.name, label.description) for label in shown.items)
+    if shown.pages == 1:
         return [Menu(_id(asked, "pick"), "Choose a label", choices)]
-    turn = (
-        *((Button("◀", _id(asked, "page", page - 1)),) if page else ()),
-        *((Button("▶", _id(asked, "page", page + 1)),) if page < pages - 1 else ()),
-        Button("Type it", _id(asked, "type"), Style.BLUE),
-    )
-    return [Menu(_id(asked, "pick"), f"Choose a label (page {page + 1} of {pages})", choices), turn]
+    prompt = f"Choose a label (page {shown.number + 1} of {shown.pages})"
+    turn = (*turns(_id(asked, "page"), shown.number, shown.pages), Button("Type it", _id(asked, "type"), Style.BLUE))
+    return [Menu(_id(asked, "pick"), prompt, choices), turn]
 
 
 def _controls(step: Step, asked: Asked) -> tuple[Button, ...]:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 ZERO_WIDTH_SPACE = "\u200b"
 _MARKDOWN = re.compile(r"([\\`*_~|<\[\]])|^(\s*)([>#+-])(?=[\s>#])", re.MULTILINE)
+_NOT_SHOWN = re.compile(r"[\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+"""Characters that are invisible or turn the direction of the line they stand in (but not the joiner of emoji)."""
 _LIST_NUMBER = re.compile(r"^(\s*\d+)([.)])(?=\s)", re.MULTILINE)
 
 
@@ -29,9 +31,24 @@ def quoted(text: str, most: int = 400) -> str:
     return "\n".join(f"> {line}" for line in (shown + more).split("\n"))
 
 
+def one_line(text: str, most: int) -> str:
+    """The beginning of a text for the middle of a line. Not escaped: for menus, or where the caller does that."""
+    return cut(" ".join(_NOT_SHOWN.sub("", text).split()), most)
+
+
 def line_of(text: str, most: int) -> str:
     """The text on one line, for a list: at most `most` characters of it, escaped."""
-    return escaped(cut(" ".join(text.split()), most))
+    return escaped(one_line(text, most))
+
+
+def person_words(who: str) -> str:
+    """A mention where `who` is the id of somebody on Discord (nothing pings); else the name as it is."""
+    return f"<@{who}>" if who.isdigit() else escaped(who)
+
+
+def when(moment: float, style: str = "R") -> str:
+    """A time as Discord shows it to each reader: "R" is "2 days ago", "D" a day, "f" day and time."""
+    return f"<t:{int(moment)}:{style}>"
 
 
 def code(name: str) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from bot.chat.cards import Button, Card, Style, Tone
 from bot.chat.decision_cards import newly_broken, tried_words
-from bot.chat.text import bar, block, counted, cut, duration, escaped, sentence
+from bot.chat.text import bar, block, counted, cut, duration, escaped, sentence, when
 from bot.services.slots import next_slots
 from bot.services.updates import JobUpdate
 from storage.records import (
@@ -271,7 +271,7 @@ def next_runs_words(schedule: Schedule | None, now: datetime) -> str:
     if schedule is None or not schedule.enabled or not schedule.cron:
         return ""
     runs = next_slots(schedule.cron, schedule.timezone, now)
-    return "\nNext, by your clock: " + ", ".join(f"<t:{int(run.timestamp())}:f>" for run in runs) + "."
+    return "\nNext, by your clock: " + ", ".join(when(run.timestamp(), "f") for run in runs) + "."
 
 
 def cron_words(cron: str) -> str:

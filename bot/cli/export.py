@@ -45,7 +45,7 @@ async def export(api: ApiClient, settings: Settings, classifier: str | None, ver
     found = _choose(known, version, name)
     if not is_artifact_id(found["artifact"]):
         raise ArtifactError(f"{found['version']} of `{name}` names no artifact.")
-    artifact = settings.space / "models" / found["artifact"]
+    artifact = settings.models / found["artifact"]
     if not artifact.is_dir():
         raise NotFound(
             f"The files of {found['version']} of `{name}` are not in {artifact.parent} any more. Train again."

@@ -13,7 +13,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.examples import SharedOpinion
+from storage.opinions import SharedOpinion
 from storage.records import EventKind
 
 LEAST_TEXTS = 10

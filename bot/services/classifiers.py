@@ -80,6 +80,7 @@ class ClassifierService:
         """`version_of` names what serves a classifier id now; `changed` hears that a classifier's labels changed."""
         self._classifiers = stores.classifiers
         self._examples = stores.examples
+        self._opinions = stores.opinions
         self._predictions = stores.predictions
         self._registry = stores.registry
         self._jobs = stores.jobs
@@ -247,7 +248,7 @@ class ClassifierService:
         )
 
     async def _agreement(self, guild: str, classifier_id: int) -> ToldAgreement:
-        opinions = await self._examples.shared_opinions(guild, classifier_id)
+        opinions = await self._opinions.shared(guild, classifier_id)
         names = {label.id: label.name for label in await self._classifiers.labels(guild, classifier_id)}
         people = await self._examples.annotator_names(guild)
         found = await asyncio.to_thread(agreement, opinions, names.keys())
@@ -259,7 +260,7 @@ class ClassifierService:
         )
 
     async def _annotators(self, guild: str, classifier_id: int) -> builtins.list[tuple[str, int]]:
-        counts = await self._examples.annotator_counts(guild, classifier_id)
+        counts = await self._opinions.annotator_counts(guild, classifier_id)
         names = await self._examples.annotator_names(guild)
         return [(names.get(annotator, annotator), count) for annotator, count in counts]
 

@@ -14,7 +14,7 @@ from bot.services.consent import Consent
 from bot.services.people import Actor, Role
 from bot.services.serving import Serving
 from storage.errors import Conflict, NotFound
-from storage.examples import SharedOpinion
+from storage.opinions import SharedOpinion
 from storage.records import Classifier, EventKind, Label, Source
 from storage.rules import Rule
 from storage.stores import Stores
@@ -58,6 +58,7 @@ class ConflictService:
         self._consent = consent
         self._classifiers = stores.classifiers
         self._examples = stores.examples
+        self._opinions = stores.opinions
         self._rules = stores.rules
         self._serving = serving
 
@@ -68,7 +69,7 @@ class ConflictService:
             NotAllowed.
         """
         actor.require(Role.LEAD, "settle conflicts")
-        tied = ties(await self._examples.shared_opinions(classifier.guild, classifier.id))
+        tied = ties(await self._opinions.shared(classifier.guild, classifier.id))
         if not tied:
             return None
         place = next((place for place, said in enumerate(tied) if said[0].example_id > after), 0)
@@ -85,10 +86,9 @@ class ConflictService:
         """The lead's ruling. A second click is the same ruling.
 
         Raises:
-            NotAllowed; NotFound: no such text; Conflict: somebody settled it otherwise, or removed it meanwhile.
+            NotAllowed; NotFound: no such text; Conflict: archived, or somebody settled or removed it meanwhile.
         """
-        actor.require(Role.LEAD, "settle conflicts")
-        self._consent.check(actor)
+        self._consent.require(actor, Role.LEAD, "settle conflicts", classifier)
         example = await self._examples.get(actor.guild, example_id)
         if example.classifier_id != classifier.id:
             raise NotFound(f"There is no example with the id {example_id} in `{classifier.name}`.")
@@ -123,9 +123,12 @@ class ConflictService:
     # The codebook
 
     async def add_rule(self, actor: Actor, classifier: Classifier, label_id: int, text: str, example_id: int) -> Rule:
-        """Keep why such texts have the label. Raises NotAllowed, NotFound, InvalidInput (empty or too long)."""
-        actor.require(Role.LEAD, "write rules")
-        self._consent.check(actor)
+        """Keep why such texts have the label.
+
+        Raises:
+            NotAllowed, Conflict (archived), NotFound, InvalidInput (empty or too long).
+        """
+        self._consent.require(actor, Role.LEAD, "write rules", classifier)
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
         return await self._rules.add(actor.guild, classifier.id, label_id, text, example_id, actor.id, time.time())
 

@@ -1,11 +1,16 @@
-"""Who has opted out: nothing that they type is stored. Kept in memory, so that asking costs nothing."""
+"""Whose words may be stored: who has opted out, and the one check before anything that somebody typed is kept.
+
+Kept in memory, so that asking costs nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bot.services.people import Actor
+from bot.services.classifiers import check_live
+from bot.services.people import Actor, Role
 from storage.errors import NotAllowed
+from storage.records import Classifier
 
 OPTED_OUT = (
     "You have opted out here, so nothing that you type is stored, and nothing was now. "
@@ -23,10 +28,17 @@ class Consent:
     def is_out(self, actor: Actor) -> bool:
         return (actor.guild, actor.id) in self._out
 
-    def check(self, actor: Actor) -> None:
-        """Raises NotAllowed for somebody who has opted out."""
+    def require(self, actor: Actor, role: Role, what: str, classifier: Classifier | None = None) -> None:
+        """The check before words of `actor` are stored; `what` completes "... may". No `classifier`: not known yet.
+
+        Raises:
+            NotAllowed: they have not the role, or have opted out. Conflict: the classifier is archived.
+        """
+        actor.require(role, what)
         if self.is_out(actor):
             raise NotAllowed(OPTED_OUT)
+        if classifier is not None:
+            check_live(classifier)
 
     def note(self, actor: Actor, *, out: bool) -> None:
         """What the actor wants from now on, once that is stored."""

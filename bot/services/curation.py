@@ -65,6 +65,7 @@ class CurationService:
     def __init__(self, stores: Stores, serving: Serving) -> None:
         self._classifiers = stores.classifiers
         self._examples = stores.examples
+        self._opinions = stores.opinions
         self._changes = stores.label_changes
         self._drafts = stores.drafts
         self._serving = serving
@@ -96,7 +97,7 @@ class CurationService:
         return ChangePreview(draft.id, kind, label, texts, wanted.words, stays, ends)
 
     async def _ends(self, classifier: Classifier, merged: int, into: int) -> int:
-        said = await self._examples.shared_opinions(classifier.guild, classifier.id)
+        said = await self._opinions.shared(classifier.guild, classifier.id)
         after = [replace(one, label_id=into) if one.label_id == merged else one for one in said]
         return len(ties(said)) - len(ties(after))
 

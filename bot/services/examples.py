@@ -61,6 +61,7 @@ class ExampleService:
     def __init__(self, stores: Stores, serving: Serving) -> None:
         self._classifiers = stores.classifiers
         self._examples = stores.examples
+        self._opinions = stores.opinions
         self._listing = stores.listing
         self._serving = serving
 
@@ -136,7 +137,7 @@ class ExampleService:
         example = await self._examples.get(actor.guild, example_id)
         if actor.role >= Role.LEAD:
             return example
-        if example.submitted_by != actor.id or await self._examples.annotators_of(actor.guild, example_id) - {actor.id}:
+        if example.submitted_by != actor.id or await self._opinions.annotators_of(actor.guild, example_id) - {actor.id}:
             raise NotAllowed("Only a lead may remove or bring back a text that others brought or labelled.")
         return example
 

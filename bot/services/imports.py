@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
-from bot.services.classifiers import check_live
 from bot.services.collection import BadLine, Row, read_table
 from bot.services.consent import Consent
 from bot.services.import_plan import Plan, plan_import
@@ -95,6 +94,7 @@ class ImportService:
         self._consent = consent
         self._classifiers = stores.classifiers
         self._examples = stores.examples
+        self._writes = stores.writes
         self._listing = stores.listing
         self._imports = stores.imports
         self._serving = serving
@@ -130,9 +130,8 @@ class ImportService:
         stored = await self._own(actor, token)
         if stored.source is Source.FILE:
             actor.require(Role.LEAD, "import a file")
-        actor.require(Role.MEMBER, "label texts")
-        self._consent.check(actor)
-        classifier = check_live(await self._classifiers.by_id(actor.guild, stored.classifier_id))
+        classifier = await self._classifiers.by_id(actor.guild, stored.classifier_id)
+        self._consent.require(actor, Role.MEMBER, "label texts", classifier)
         content = await self._imports.content(actor.guild, token)
         if content is None:
             return await self._applied(actor, classifier, token, again=True)
@@ -168,7 +167,7 @@ class ImportService:
 
     async def done_last(self, actor: Actor, classifier: Classifier | None = None) -> AppliedImport | None:
         """The actor's import, where the label that they gave or took back last was one of its many; else None."""
-        event = await self._examples.last_write(actor.guild, actor.id, classifier.id if classifier else None)
+        event = await self._writes.last_write(actor.guild, actor.id, classifier.id if classifier else None)
         if event is None:
             return None
         given = event if event.undoes is None else await self._examples.event(actor.guild, event.undoes)
@@ -200,9 +199,7 @@ class ImportService:
         source: Source,
         name: str,
     ) -> ImportPreview:
-        actor.require(Role.MEMBER, "label texts")
-        self._consent.check(actor)
-        check_live(classifier)
+        self._consent.require(actor, Role.MEMBER, "label texts", classifier)
         known = await self._listing.known(classifier.guild, classifier.id)
         plan = await asyncio.to_thread(plan_import, rows, known)
         bad = sorted([*bad, *plan.refused], key=lambda each: each.line)

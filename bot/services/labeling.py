@@ -18,10 +18,11 @@ from bot.services.readiness import until_training
 from bot.services.serving import Serving
 from bot.services.texts import check_text
 from storage.errors import Conflict, InvalidInput, NotFound, PupilError, UnknownLabel
-from storage.examples import LabelResult, Write
+from storage.examples import LabelResult
 from storage.label_changes import former_names
 from storage.records import Classifier, EventKind, Label, LabelScore, Source, Split, normalise
 from storage.stores import Stores
+from storage.writes import Write
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,8 @@ class LabelingService:
     ) -> None:
         self._classifiers = stores.classifiers
         self._examples = stores.examples
+        self._writes = stores.writes
+        self._opinions = stores.opinions
         self._changes = stores.label_changes
         self._registry = stores.registry
         self._schedules = stores.schedules
@@ -118,12 +121,10 @@ class LabelingService:
         `picked_by_model`: the model asked for this text, so it must not become golden.
 
         Raises:
-            NotAllowed (also for who has opted out), InvalidInput (the text), NotFound (no such label; the message names
-            the nearest), StorageError.
+            NotAllowed, Conflict (see `Consent.require`), InvalidInput (the text), NotFound (no such label; the message
+            names the nearest), StorageError.
         """
-        actor.require(Role.MEMBER, "label texts")
-        self._consent.check(actor)
-        check_live(classifier)
+        self._consent.require(actor, Role.MEMBER, "label texts", classifier)
         text = check_text(text)
         wanted, note = await self.find_label(classifier, label)
         guess, version = await self._guess(classifier, text)
@@ -175,7 +176,7 @@ class LabelingService:
         """
         actor.require(Role.MEMBER, "take labels back")
         if event_id is None:
-            event = await self._examples.last_write(actor.guild, actor.id, classifier.id if classifier else None)
+            event = await self._writes.last_write(actor.guild, actor.id, classifier.id if classifier else None)
             if event is None:
                 return None
             if event.kind is EventKind.RETRACTION:
@@ -204,8 +205,7 @@ class LabelingService:
             NotFound: the undo is not theirs. NotAllowed: it was a ruling, and they are no lead any more.
             Conflict: the label is archived, or they spoke about the text since.
         """
-        actor.require(Role.MEMBER, "label texts")
-        self._consent.check(actor)
+        self._consent.require(actor, Role.MEMBER, "label texts")
         retraction = await self._examples.event(actor.guild, retraction_id)
         if retraction.undoes is not None:
             given = await self._examples.event(actor.guild, retraction.undoes)
@@ -225,8 +225,8 @@ class LabelingService:
     ) -> tuple[list[Write], int]:
         """(what this person did, newest first, one page of it counted from 0; how many there are in all)."""
         which = None if classifier is None else classifier.id
-        total = await self._examples.count_writes(actor.guild, actor.id, which)
-        return await self._examples.history(actor.guild, actor.id, which, size, page * size), total
+        total = await self._writes.count(actor.guild, actor.id, which)
+        return await self._writes.history(actor.guild, actor.id, which, size, page * size), total
 
     async def import_rows(
         self, actor: Actor, classifier_name: str, rows: Sequence[tuple[str, str]], source: Source
@@ -236,8 +236,7 @@ class LabelingService:
         Raises:
             NotAllowed, InvalidInput (names the row that cannot be used; nothing was imported), StorageError.
         """
-        actor.require(Role.LEAD, "import texts")
-        self._consent.check(actor)
+        self._consent.require(actor, Role.LEAD, "import texts")
         checked = _check_rows(rows)
         classifier = check_live(await self._get_or_create(actor, classifier_name))
         new_labels = await self._missing_labels(classifier, [label for _, label in checked])
@@ -329,7 +328,7 @@ class LabelingService:
         new_since = await self._examples.changed_since(guild, classifier.id, trained_to)
         schedule = await self._schedules.get(guild, classifier.id)
         now = await self._examples.current_label(guild, result.example.id)
-        said = await self._examples.opinions(guild, classifier.id, [result.example.id])
+        said = await self._opinions.of(guild, classifier.id, [result.example.id])
         return LabelReceipt(
             event_id=result.event.id,
             example_id=result.example.id,

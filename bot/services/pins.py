@@ -8,7 +8,6 @@ import re
 import time
 from dataclasses import dataclass
 
-from bot.services.classifiers import check_live
 from bot.services.consent import Consent
 from bot.services.labeling import LabelingService
 from bot.services.people import Actor, Role
@@ -59,11 +58,9 @@ class PinService:
 
         Raises:
             NotAllowed, InvalidInput (the text), NotFound (no such label; the message names the nearest),
-            Conflict (pinned to another label already, or too many pins).
+            Conflict (archived, pinned to another label already, or too many pins).
         """
-        actor.require(Role.LEAD, MAY)
-        self._consent.check(actor)
-        check_live(classifier)
+        self._consent.require(actor, Role.LEAD, MAY, classifier)
         text = check_text(text)
         wanted, _ = await self._labeling.find_label(classifier, label)
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)

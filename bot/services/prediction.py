@@ -98,8 +98,7 @@ class PredictionService:
         return await self._feedback(actor, prediction, label, right=label == prediction.label)
 
     async def _feedback(self, actor: Actor, prediction: Prediction, label: str, *, right: bool) -> LabelReceipt | None:
-        actor.require(Role.MEMBER, "say what is right")
-        self._consent.check(actor)
+        self._consent.require(actor, Role.MEMBER, "say what is right")
         receipt = None
         if prediction.text is not None:
             classifier = await self._classifiers.by_id(actor.guild, prediction.classifier_id)

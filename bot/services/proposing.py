@@ -42,8 +42,7 @@ class ProposingService:
 
     async def keep(self, actor: Actor, classifier: Classifier, name: str, text: str, source: Source) -> Proposal:
         """Remember what was typed, so that a button can go on with it. Raises NotAllowed, InvalidInput."""
-        actor.require(Role.MEMBER, "label texts")
-        self._consent.check(actor)
+        self._consent.require(actor, Role.MEMBER, "label texts", classifier)
         await self._stores.examples.remember_annotator(actor.guild, actor.id, actor.name)
         return await self._stores.proposals.type(actor.guild, classifier.id, name, text, source, actor.id, time.time())
 
@@ -53,8 +52,7 @@ class ProposingService:
         Raises:
             NotFound, NotAllowed (somebody else typed it, or they have opted out), Conflict (an archived classifier).
         """
-        actor.require(Role.MEMBER, "propose a label")
-        self._consent.check(actor)
+        self._consent.require(actor, Role.MEMBER, "propose a label")
         proposal = await self._stores.proposals.get(actor.guild, proposal_id)
         if proposal.by != actor.id:
             raise NotAllowed("Only the person who typed it can propose it. Give your own with /label.")

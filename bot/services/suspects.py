@@ -17,7 +17,7 @@ from bot.services.consent import Consent
 from bot.services.people import Actor, Role
 from bot.services.serving import Serving
 from storage.errors import Conflict, NotFound
-from storage.examples import Opinion
+from storage.opinions import Opinion
 from storage.records import Classifier, EventKind, Example, Label, Source, normalise
 from storage.stores import Stores
 from trainer.model.suspects import NotJudged
@@ -84,6 +84,7 @@ class SuspectService:
         self._consent = consent
         self._classifiers = stores.classifiers
         self._examples = stores.examples
+        self._opinions = stores.opinions
         self._kept = stores.kept
         self._serving = serving
         self._studies = studies
@@ -117,7 +118,7 @@ class SuspectService:
         for place, doubt in enumerate(found.doubts[start:], start):
             if doubt.example_id in kept or not await self._stands(classifier, doubt):
                 continue
-            opinions = await self._examples.opinions(classifier.guild, classifier.id, [doubt.example_id])
+            opinions = await self._opinions.of(classifier.guild, classifier.id, [doubt.example_id])
             return Doubted(classifier.name, found.event, place, len(found.doubts), doubt, tuple(opinions))
         return Finished(classifier.name, len(found.doubts))
 
@@ -162,10 +163,9 @@ class SuspectService:
         """The label `label_id` was wrong and `label` is right: a ruling of this lead. Twice is once.
 
         Raises:
-            NotAllowed, NotFound (no such text or label), Conflict (it has another label meanwhile).
+            NotAllowed, NotFound (no such text or label), Conflict (archived, or it has another label meanwhile).
         """
-        actor.require(Role.LEAD, "settle doubtful labels")
-        self._consent.check(actor)
+        self._consent.require(actor, Role.LEAD, "settle doubtful labels", classifier)
         wanted = await self._label(classifier, label)
         await self._current(classifier, example_id, {label_id, wanted.id})
         example = await self._example(classifier, example_id)

@@ -1,4 +1,4 @@
-"""The use-cases, side by side: what the chat, the API and the CLI are given."""
+"""The use-cases, side by side: what the chat, the API and the CLI are given. In the order of `bot.app`."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ from bot.services.why import WhyService
 class Services:
     classifiers: ClassifierService
     labeling: LabelingService
-    prediction: PredictionService
-    training: TrainingService
-    promotion: PromotionService
-    lesson: LessonService
-    status: StatusService
-    sureness: SurenessService
     teaching: TeachingService
-    setup: SetupService
-    privacy: PrivacyService
-    morning: MorningNews
-    examples: ExampleService
     imports: ImportService
+    lesson: LessonService
+    proposing: ProposingService
+    examples: ExampleService
     curation: CurationService
     conflicts: ConflictService
     reverting: RevertingService
-    proposing: ProposingService
     suspects: SuspectService
-    why: WhyService
-    forecast: ForecastService
-    comparison: ComparisonService
+    training: TrainingService
+    promotion: PromotionService
     pins: PinService
     decisions: DecisionService
+    comparison: ComparisonService
+    forecast: ForecastService
+    morning: MorningNews
+    prediction: PredictionService
+    why: WhyService
+    status: StatusService
+    sureness: SurenessService
+    setup: SetupService
+    privacy: PrivacyService

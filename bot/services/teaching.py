@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from bot.services.classifiers import check_live
 from bot.services.consent import Consent
 from bot.services.labeling import LabelingService, LabelReceipt, UndoReceipt
 from bot.services.people import Actor, Role
@@ -75,9 +74,7 @@ class TeachingService:
         Raises:
             NotAllowed. InvalidInput: there are no labels, `wanted` is out of range, or no text is there to ask about.
         """
-        actor.require(Role.MEMBER, "teach")
-        self._consent.check(actor)
-        check_live(classifier)
+        self._consent.require(actor, Role.MEMBER, "teach", classifier)
         if not 1 <= wanted <= MOST_ASKED:
             raise InvalidInput(f"A round has 1 to {MOST_ASKED} questions.")
         if not await self._classifiers.labels(classifier.guild, classifier.id):
@@ -122,7 +119,7 @@ class TeachingService:
 
     async def pass_on(self, actor: Actor, round_id: str, position: int, outcome: Outcome) -> Step:
         """Unsure or skipped: the text stays in the pool for others."""
-        self._consent.check(actor)
+        self._consent.require(actor, Role.MEMBER, "teach")
         round, classifier = await self._mine(actor, round_id)
         await self._rounds.settle(round.guild, round.id, position, outcome, None, time.time())
         return await self._next(classifier, round)

@@ -19,7 +19,7 @@ from bot.inference.vectors import Vectors
 from bot.services.people import Actor
 from bot.services.serving import Serving
 from storage.errors import Busy, InvalidInput
-from storage.examples import Opinion
+from storage.opinions import Opinion
 from storage.records import Classifier, LabelledText, LabelScore, Prediction, Split
 from storage.stores import Stores
 
@@ -70,6 +70,7 @@ class WhyService:
     def __init__(self, stores: Stores, serving: Serving, engine: Engine) -> None:
         self._classifiers = stores.classifiers
         self._examples = stores.examples
+        self._opinions = stores.opinions
         self._predictions = stores.predictions
         self._serving = serving
         self._engine = engine
@@ -139,7 +140,7 @@ class WhyService:
     ) -> tuple[Evidence, ...]:
         """With who labelled it."""
         ids = [row.example_id for row, _ in found]
-        said = await self._examples.opinions(classifier.guild, classifier.id, ids)
+        said = await self._opinions.of(classifier.guild, classifier.id, ids)
         return tuple(
             Evidence(
                 row,

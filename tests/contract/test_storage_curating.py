@@ -161,12 +161,12 @@ async def test_a_reverted_person_cannot_take_the_leads_undo_back(store: Store, t
     await say(store, triage, "ada", triage.bug)
     draft = await store.drafts.add(GUILD, triage.id, {"annotator": "ada", "since": 0.0}, "lead", 7.0)
     await store.reverts.confirm(GUILD, draft.id, "lead", 8.0)
-    newest = await store.examples.last_write(GUILD, "ada")
+    newest = await store.writes.last_write(GUILD, "ada")
     assert newest is not None
     assert newest.kind is EventKind.VOTE
     with pytest.raises(NotFound):
         await store.examples.give_again(GUILD, newest.id + 1, "ada", 9.0)
-    assert [(one.stands, one.by_lead, one.newest) for one in await store.examples.history(GUILD, "ada")] == [
+    assert [(one.stands, one.by_lead, one.newest) for one in await store.writes.history(GUILD, "ada")] == [
         (False, True, True),
         (False, False, False),
     ]
@@ -178,14 +178,14 @@ async def test_opinions_are_shared_where_two_people_spoke_and_follow_merges_and_
     await say(store, triage, "ada", triage.bug, "alone")
     await say(store, triage, "ada", triage.bug)
     await say(store, triage, "jonas", triage.question)
-    shared = await store.examples.shared_opinions(GUILD, triage.id)
+    shared = await store.opinions.shared(GUILD, triage.id)
     assert [(one.annotator, one.label_id, one.ruled) for one in shared] == [
         ("ada", triage.bug.id, False),
         ("jonas", triage.question.id, False),
     ]
     await change(store, triage, ChangeKind.MERGE, triage.question, into=triage.bug)
     await say(store, triage, "lead", triage.bug, kind=EventKind.RULING)
-    shared = await store.examples.shared_opinions(GUILD, triage.id)
+    shared = await store.opinions.shared(GUILD, triage.id)
     assert {(one.label_id, one.ruled) for one in shared} == {(triage.bug.id, True)}
 
 

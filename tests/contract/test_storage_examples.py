@@ -100,7 +100,7 @@ async def test_the_current_label_follows_from_the_events(
     for vote in votes:
         who, _, label = vote.partition(":")
         if label == "-":
-            event = await store.examples.last_event(GUILD, who)
+            event = await store.writes.last_event(GUILD, who)
             assert event is not None
             await store.examples.retract(GUILD, event.id, who, 6.0)
         else:
@@ -171,7 +171,7 @@ async def test_the_view_agrees_with_the_rule_written_in_python(
         mine = [place for place, event in enumerate(standing) if event[0] == who]
         if what == "-":
             if mine:
-                event = await store.examples.last_event(GUILD, who)
+                event = await store.writes.last_event(GUILD, who)
                 assert event is not None
                 await store.examples.retract(GUILD, event.id, who, 6.0)
                 del standing[mine[-1]]
@@ -181,7 +181,7 @@ async def test_the_view_agrees_with_the_rule_written_in_python(
             standing.append((who, label, ruling))
     assert await now(store, triage, text) == expected(standing)
     for who in "abc":  # the next round begins with nothing to undo
-        while event := await store.examples.last_event(GUILD, who):
+        while event := await store.writes.last_event(GUILD, who):
             await store.examples.retract(GUILD, event.id, who, 7.0)
 
 
@@ -216,9 +216,9 @@ async def test_the_last_event_skips_what_was_taken_back(store: Store, triage: Tr
     first = await say(store, triage, "maria", "bug")
     second = await say(store, triage, "maria", "bug", "another")
     await store.examples.retract(GUILD, second.event.id, "maria", 6.0)
-    assert await store.examples.last_event(GUILD, "maria", triage.id) == first.event
-    assert await store.examples.last_event(GUILD, "maria", 999) is None
-    assert await store.examples.last_event(GUILD, "jonas") is None
+    assert await store.writes.last_event(GUILD, "maria", triage.id) == first.event
+    assert await store.writes.last_event(GUILD, "maria", 999) is None
+    assert await store.writes.last_event(GUILD, "jonas") is None
 
 
 async def test_the_split_is_given_once_and_kept(store: Store, triage: Triage) -> None:
@@ -308,7 +308,7 @@ async def test_history_and_annotators(store: Store, triage: Triage) -> None:
     first = await say(store, triage, "maria", "bug", "one")
     await store.examples.retract(GUILD, first.event.id, "maria", 6.0)
     await say(store, triage, "jonas", "bug", "two")
-    history = await store.examples.history(GUILD, "maria", triage.id)
+    history = await store.writes.history(GUILD, "maria", triage.id)
     assert [(one.event.kind, one.text, one.label) for one in history] == [
         (EventKind.RETRACTION, "one", "bug"),
         (EventKind.VOTE, "one", "bug"),
@@ -316,7 +316,7 @@ async def test_history_and_annotators(store: Store, triage: Triage) -> None:
     await store.examples.remember_annotator(GUILD, "maria", "Maria")
     await store.examples.remember_annotator(GUILD, "maria", "Maria M.")
     assert await store.examples.annotator_names(GUILD) == {"maria": "Maria M."}
-    assert await store.examples.annotator_counts(GUILD, triage.id) == [("jonas", 1)]
+    assert await store.opinions.annotator_counts(GUILD, triage.id) == [("jonas", 1)]
 
 
 async def test_vectors_are_cached_by_encoder_and_hash(store: Store) -> None:

@@ -51,11 +51,11 @@ async def test_opinions_say_who_says_what_since_when(store: Store, triage: Triag
     first, second = await labelled(store, triage), await labelled(store, triage, "how do I")
     await store.examples.remember_annotator(GUILD, "maria", "Maria")
     await store.examples.add_label(GUILD, triage.id, "how do I", triage.question.id, "ada", Source.COMMAND, 6.0)
-    found = await store.examples.opinions(GUILD, triage.id, [second, first])
+    found = await store.opinions.of(GUILD, triage.id, [second, first])
     assert [(said.example_id, said.name, said.label, said.created_at) for said in found] == [
         (first, "Maria", "bug", 5.0),
         (second, "Maria", "bug", 5.0),
         (second, "ada", "question", 6.0),
     ]
-    assert await store.examples.opinions(GUILD, triage.id, []) == []
+    assert await store.opinions.of(GUILD, triage.id, []) == []
     assert (await store.examples.get(GUILD, second)).text == "how do I"

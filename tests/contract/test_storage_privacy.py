@@ -147,7 +147,7 @@ async def test_what_others_share_stays_without_the_person(store: Store, triage: 
     example = await store.examples.find(GUILD, triage.id, "shared")
     assert example is not None
     assert example.submitted_by == "forgotten"
-    assert await store.examples.annotator_counts(GUILD, triage.id) == [("jonas", 1)]
+    assert await store.opinions.annotator_counts(GUILD, triage.id) == [("jonas", 1)]
     assert await count(store, "SELECT count(*) FROM vectors") == 1
     judged = await store.predictions.get(GUILD, "p1")
     assert (judged.text, judged.taught, judged.asked_by) == (None, None, "forgotten")

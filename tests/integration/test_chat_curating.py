@@ -214,7 +214,7 @@ class TestChangingLabels:
             )
             await stage.services.curation.confirm(lead(stage), preview.draft_id)
         first = await stage.maria.command("labels history")
-        assert footer(first) == "12 changes in all · page 1 of 2"
+        assert footer(first) == "Page 1 of 2 · 12 changes in all"
         second = await stage.maria.click(first, "▶")
         assert "\\*kind\\* 1”" in second.text
         assert "changed again since" in (await stage.maria.select(second, "1")).text
@@ -305,10 +305,21 @@ class TestConflicts:
         await self.disagree(stage, "why does it crash")
         card = await stage.maria.command("conflicts")
         await asyncio.gather(stage.maria.click(card, "bug"), stage.maria.click(card, "bug"))
-        assert await stage.system.stores.examples.count_writes(triage.guild, stage.maria.id) == 1
+        assert await stage.system.stores.writes.count(triage.guild, stage.maria.id) == 1
         other = (await stage.services.classifiers.labels(triage))[1].label
         with pytest.raises(Conflict, match="#1 is settled already: it is `bug`"):
             await stage.services.conflicts.settle(lead(stage), triage, 1, other)
+
+    async def test_a_classifier_that_was_put_away_takes_no_ruling_and_no_rule(
+        self, stage: RealStage, triage: Classifier
+    ) -> None:
+        await self.disagree(stage, "why does it crash")
+        label = (await stage.services.classifiers.labels(triage))[0].label
+        away = await stage.services.classifiers.archive(lead(stage), triage)
+        with pytest.raises(Conflict, match="archived"):
+            await stage.services.conflicts.settle(lead(stage), away, 1, label)
+        with pytest.raises(Conflict, match="archived"):
+            await stage.services.conflicts.add_rule(lead(stage), away, label.id, "because", 1)
 
     async def test_members_and_other_servers_settle_nothing(self, stage: RealStage, triage: Classifier) -> None:
         await self.disagree(stage, "why does it crash")
@@ -363,7 +374,7 @@ class TestUndoAndHistory:
             Actor(triage.guild, stage.jonas.id, "Jonas"), int(redo.split(":")[1])
         )
         assert receipt.label == "bug"
-        assert await stage.system.stores.examples.count_writes(triage.guild, stage.jonas.id) == 3
+        assert await stage.system.stores.writes.count(triage.guild, stage.jonas.id) == 3
         assert (await stage.jonas.click(first, "Undo")).text.startswith("Took `bug` back")
 
     async def test_the_history_pages_through_every_write_and_takes_one_back(
@@ -374,7 +385,7 @@ class TestUndoAndHistory:
         await stage.jonas.command("undo")
         await stage.ada.command("label", text="hers", label="idea")
         first = await stage.jonas.command("history")
-        assert footer(first) == "12 entries in all · page 1 of 2"
+        assert footer(first) == "Page 1 of 2 · 12 entries in all"
         assert "took `bug` back #11 in `triage` text number 10" in first.text
         assert "~~labelled `bug`~~ #11" in first.text
         assert "hers" not in first.text

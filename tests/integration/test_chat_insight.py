@@ -123,7 +123,7 @@ async def test_a_ruling_counts_in_the_next_answers(stage: RealStage) -> None:
     before = stage.services.classifiers._version_of(triage.id)
     await stage.maria.click(await stage.maria.command("suspects"), "Change to question")
     await stage.system.serving.settle(triage)
-    opinions = await stage.system.stores.examples.opinions(triage.guild, triage.id, range(1, 400))
+    opinions = await stage.system.stores.opinions.of(triage.guild, triage.id, range(1, 400))
     assert [said.label for said in opinions if said.name == "Maria"] == ["question"]
     assert "Taught: `question`" in (await stage.ada.command("ask", text=WRONG[1][0])).text
     assert before != ""

@@ -220,8 +220,8 @@ class TestCommands:
         ids = [
             "right:ab", "rival:ab:1", "miss:ab", "share:ab", "pick:p.ab:0", "picked:p.ab", "name:p.ab", "named:p.ab",
             "back:p.ab", "undo:7", "pick:e.a-b_c.7:0", "picked:e.a-b_c.7", "back:e.a-b_c.7", "teach:a-b", "cancel:ab",
-            "train:a-b", "promote:a-b:3", "rollback:a-b:3", "swap:a-b:3:2", "redo:7", "history:-:1:f", "takeback:a-b:0",
-            "change:7", "unchange:7", "changes:a-b:1:b", "unchanges:a-b", "revert:7", "unrevert:7", "rules:a-b:0:f",
+            "train:a-b", "promote:a-b:3", "rollback:a-b:3", "swap:a-b:3:2", "redo:7", "history:-:1", "takeback:a-b:0",
+            "change:7", "unchange:7", "changes:a-b:1", "unchanges:a-b", "revert:7", "unrevert:7", "rules:a-b:0",
             "unrule:a-b", "rerule:7", "tie:a-b:7", "settle:a-b:7:8", "unsettle:a-b:7:9", "rule:a-b:7:8:9",
             "ruled:a-b:7:8:9", "pick:c.a-b.7:0", "create:7", "propose:7", "accept:7", "decline:7", "help",
             "round:ab:1:is:7", "round:ab:1:pick", "round:ab:1:page:2", "round:ab:1:type", "round:ab:1:typed",

@@ -188,7 +188,7 @@ class TestUndoAfterAnImport:
         form = await stage.ada.command("examples paste", label="bug")
         await stage.ada.click(await stage.ada.submit(form, texts="it hangs\nit freezes", label="bug"), "Apply")
         history = await stage.ada.command("history")
-        event = await stage.system.stores.examples.last_write(GUILD_ID, stage.ada.id)
+        event = await stage.system.stores.writes.last_write(GUILD_ID, stage.ada.id)
         assert event is not None
         await stage.ada.select(history, str(event.id))
         assert (await counts(stage, triage))["bug"] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import hashlib
 import io
 import os
 import resource
@@ -35,6 +36,7 @@ from storage.errors import (
     NewerDatabase,
     StorageError,
 )
+from storage.examples import Examples
 from storage.rows import rows, value
 
 
@@ -254,6 +256,60 @@ async def test_another_programs_database_is_refused(path: Path) -> None:
         connection.execute("CREATE TABLE theirs (x)")
     with pytest.raises(DamagedFile, match="another program"):
         await Database(path).__aenter__()
+
+
+RELEASED = "0004_outside_texts"
+"""The last step that a release went out with. Whoever releases moves it on, with the digest below."""
+DIGEST = "4c28f43c16e3d5a5d7a7afd0fa9d565d16ea4877ca120e35f644ec0177572b56"
+
+
+def schema(tables: sqlite_utils.Database) -> list[tuple[Any, ...]]:
+    query = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT GLOB '_sqlite*'"
+    return sorted(map(tuple, tables.execute(query).fetchall()))
+
+
+def released(path: Path) -> sqlite_utils.Database:
+    """A database as the last release left it."""
+    path.parent.mkdir(exist_ok=True)
+    steps = migrations.MIGRATIONS._migrations
+    tables = sqlite_utils.Database(path)
+    following = [step.name for step in steps if step.name > RELEASED]
+    migrations.MIGRATIONS.apply(tables, stop_before=following)
+    return tables
+
+
+def test_steps_stand_in_the_order_of_their_numbers() -> None:
+    names = [step.name for step in migrations.MIGRATIONS._migrations]
+    assert names == sorted(names)
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
+
+
+def test_released_steps_are_never_edited(path: Path) -> None:
+    tables = released(path)
+    words = "\n".join(f"{kind} {name} {sql}" for kind, name, sql in schema(tables))
+    tables.close()
+    assert hashlib.sha256(words.encode()).hexdigest() == DIGEST
+
+
+async def test_a_database_of_the_last_release_migrates_and_keeps_its_rows(path: Path) -> None:
+    tables = released(path)
+    with tables.conn:
+        tables.conn.executescript(
+            """
+            INSERT INTO classifiers (id, guild, name, base, created_at, created_by) VALUES (1, 'g', 'c', 'b', 1, 'u');
+            INSERT INTO labels (id, guild, classifier_id, name, key, position) VALUES (1, 'g', 1, 'bug', 'bug', 1);
+            INSERT INTO examples (id, guild, classifier_id, text, hash, source, split, submitted_by, created_at)
+            VALUES (1, 'g', 1, 'It crashed', printf('%064d', 1), 'command', 'train', 'u', 1);
+            INSERT INTO label_events (guild, classifier_id, example_id, annotator, kind, label_id, source, created_at)
+            VALUES ('g', 1, 1, 'u', 'vote', 1, 'command', 1);
+            """
+        )
+    tables.close()
+    async with Database(path) as db:
+        assert [each.label for each in await Examples(db).current("g", 1)] == ["bug"]
+        migrated = await db.write(schema)
+    async with Database(path.with_name("fresh.db")) as db:
+        assert await db.write(schema) == migrated
 
 
 async def test_before_a_migration_the_database_is_copied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

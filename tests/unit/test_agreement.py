@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bot.services.agreement import LEAST_TEXTS, agreement, nominal_alpha
-from storage.examples import SharedOpinion
+from storage.opinions import SharedOpinion
 from storage.records import EventKind
 
 MATRICES = st.integers(2, 5).flatmap(

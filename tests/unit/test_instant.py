@@ -22,6 +22,7 @@ from storage.examples import ChangedText, Examples
 from storage.label_changes import ChangeKind, LabelChanges, WantedChange
 from storage.privacy import Privacy
 from storage.records import Classifier, Label, LabelledText, ModelVersion, Source, Split, text_hash
+from storage.writes import Writes
 from tests.fakes.fake_encoder import FakeEncoder, Gate, until
 from trainer.model.head import Head
 
@@ -93,7 +94,7 @@ class Team:
         return served
 
     async def undo(self) -> None:
-        event = await self.examples.last_event(GUILD, "u1")
+        event = await Writes(self.db).last_event(GUILD, "u1")
         assert event is not None
         await self.examples.retract(GUILD, event.id, "u1", 2.0)
 

@@ -43,7 +43,7 @@ class Curating(PupilCog):
         """Chosen in the history."""
         await self.unchange(interaction, chosen(interaction))
 
-    @pressed(r"changes:(?P<classifier>[\w-]+):(?P<page>\d{1,6}):[bf]")
+    @pressed(r"changes:(?P<classifier>[\w-]+):(?P<page>\d{1,6})")
     async def turn_changes(self, interaction: Interaction, classifier: str, page: str) -> None:
         await begin(interaction)
         found = await self.classifier(self.actor(interaction), classifier)
@@ -65,7 +65,7 @@ class Curating(PupilCog):
 
     # The codebook
 
-    @pressed(r"rules:(?P<classifier>[\w-]+):(?P<page>\d{1,6}):[bf]")
+    @pressed(r"rules:(?P<classifier>[\w-]+):(?P<page>\d{1,6})")
     async def turn_rules(self, interaction: Interaction, classifier: str, page: str) -> None:
         await begin(interaction)
         actor = self.actor(interaction)

@@ -9,8 +9,7 @@ from bot.chat.buttons import chosen, pressed
 from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.cogs.labeling import TAKEN_BACK_ALREADY
-from bot.chat.curating_cards import PAGE
-from bot.chat.history_cards import EVERYWHERE, history_card
+from bot.chat.history_cards import EVERYWHERE, PAGE, history_card
 from bot.chat.sending import begin, show
 from bot.chat.text import code
 from bot.services.people import Actor
@@ -26,7 +25,7 @@ class History(PupilCog):
         await begin(interaction)
         await show(interaction, await self._card(self.actor(interaction), classifier or EVERYWHERE, 0))
 
-    @pressed(rf"history:{KEY}:[bf]")
+    @pressed(rf"history:{KEY}")
     async def turn(self, interaction: Interaction, classifier: str, page: str) -> None:
         await begin(interaction)
         await show(interaction, await self._card(self.actor(interaction), classifier, int(page)))

@@ -1,0 +1,140 @@
+"""Taking labels back, one or a whole import, and giving them again. Each is one more event; none is ever changed.
+
+These functions run inside a unit of work, on the writer's connection.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from storage.errors import Conflict, InvalidInput, NotFound
+from storage.events import LabelResult
+from storage.lookups import current_label, event_from, find_event, find_example, find_label
+from storage.records import LabelEvent
+from storage.rows import row, rows, value
+
+
+def retract(
+    connection: sqlite3.Connection, guild: str, event_id: int, annotator: str, now: float
+) -> LabelResult | None:
+    """Undo one's own vote or ruling; None if that was done before.
+
+    Raises:
+        NotFound: no such event of this annotator. InvalidInput: the event is itself an undo.
+    """
+    found = row(
+        connection,
+        "SELECT * FROM label_events WHERE guild = ? AND id = ? AND annotator = ?",
+        (guild, event_id, annotator),
+    )
+    if found is None:
+        raise NotFound(f"There is no label with the id {event_id} that you gave.")
+    event = event_from(found)
+    if event.label_id is None:
+        raise InvalidInput("That was an undo; to undo it, give the label again.")
+    previous = current_label(connection, guild, event.classifier_id, event.example_id)
+    retraction = take_back(connection, event, now)
+    if retraction is None:
+        return None
+    return LabelResult(
+        example=find_example(connection, guild, event.example_id),
+        event=find_event(connection, guild, retraction),
+        label=find_label(connection, guild, event.classifier_id, event.label_id),
+        previous=previous.name if previous else None,
+    )
+
+
+def give_again(
+    connection: sqlite3.Connection, guild: str, retraction_id: int, annotator: str, now: float
+) -> tuple[LabelResult, bool]:
+    """Take one's own undo back, which is a new event with the same label: (what it did, whether it was written now).
+
+    Raises:
+        NotFound: no such undo of this annotator. Conflict: the label is archived, or they spoke about the text since.
+    """
+    retraction, given = find_retraction(connection, guild, retraction_id, annotator)
+    at = (guild, retraction.classifier_id, retraction.example_id)
+    later = row(
+        connection,
+        "SELECT * FROM label_events WHERE guild = ? AND classifier_id = ? AND example_id = ? AND annotator = ? "
+        "AND id > ? ORDER BY id DESC LIMIT 1",
+        (*at, annotator, retraction_id),
+    )
+    label = find_label(connection, guild, retraction.classifier_id, given.label_id or 0)
+    if later is not None and later["label_id"] != label.id:
+        raise Conflict("You have said something else about this text since then, so that stays as it is.")
+    if later is None and label.archived and label.merged_into is None:
+        raise Conflict(
+            f"`{label.name}` is archived, so it was not given again. A lead brings it back: /labels restore."
+        )
+    previous = current_label(connection, *at)
+    event_id = later["id"] if later is not None else repeat(connection, given, now)
+    result = LabelResult(
+        example=find_example(connection, guild, retraction.example_id),
+        event=find_event(connection, guild, event_id),
+        label=label,
+        previous=previous.name if previous else None,
+    )
+    return result, later is None
+
+
+def find_retraction(
+    connection: sqlite3.Connection, guild: str, retraction_id: int, annotator: str
+) -> tuple[LabelEvent, LabelEvent]:
+    """An annotator's own undo, and what it took back. Raises NotFound, also where a lead reverted their labels."""
+    found = row(
+        connection,
+        "SELECT * FROM own_events WHERE guild = ? AND id = ? AND annotator = ? AND kind = 'retraction'",
+        (guild, retraction_id, annotator),
+    )
+    if found is None:
+        raise NotFound(f"There is no undo with the id {retraction_id} that you made.")
+    return event_from(found), find_event(connection, guild, found["undoes"])
+
+
+def retract_batch(connection: sqlite3.Connection, guild: str, batch: str, annotator: str, now: float) -> int:
+    """Undo one's own import; how many labels that took back.
+
+    Raises:
+        NotFound: no such import of this annotator.
+    """
+    own = "SELECT id FROM label_events WHERE guild = ? AND batch = ? AND annotator = ? LIMIT 1"
+    if row(connection, own, (guild, batch, annotator)) is None:
+        raise NotFound(f"There is no import {batch} that you made.")
+    return take_back_batch(connection, guild, batch, annotator, now)
+
+
+def take_back_batch(connection: sqlite3.Connection, guild: str, batch: str, annotator: str, now: float) -> int:
+    """The same, also for a batch without any label."""
+    found = rows(
+        connection,
+        "SELECT * FROM label_events WHERE guild = ? AND batch = ? AND annotator = ? ORDER BY id",
+        (guild, batch, annotator),
+    )
+    return sum(take_back(connection, event_from(each), now) is not None for each in found)
+
+
+def take_back(connection: sqlite3.Connection, event: LabelEvent, now: float) -> int | None:
+    """Append the retraction of an event; its id, or None if the event was taken back before."""
+    if value(connection, "SELECT id FROM label_events WHERE guild = ? AND undoes = ?", (event.guild, event.id)):
+        return None
+    added = connection.execute(
+        "INSERT INTO label_events "
+        "(guild, classifier_id, example_id, annotator, kind, undoes, source, created_at) "
+        "VALUES (?, ?, ?, ?, 'retraction', ?, ?, ?)",
+        (event.guild, event.classifier_id, event.example_id, event.annotator, event.id, event.source, now),
+    )
+    return int(added.lastrowid or 0)
+
+
+def repeat(connection: sqlite3.Connection, event: LabelEvent, now: float) -> int:
+    """Append the same vote or ruling of the same person once more; its id."""
+    added = connection.execute(
+        "INSERT INTO label_events (guild, classifier_id, example_id, annotator, kind, label_id, source, created_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(event.guild, event.classifier_id, event.example_id, event.annotator),
+            *(event.kind, event.label_id, event.source, now),
+        ),
+    )
+    return int(added.lastrowid or 0)
