@@ -46,7 +46,7 @@ class Writes:
         return lookups.event_from(found) if found else None
 
     async def last_write(self, guild: str, annotator: str, classifier_id: int | None = None) -> LabelEvent | None:
-        """What a plain undo means: an annotator's newest event of any kind, but for undos that a lead made in their name."""
+        """What a plain undo means: their newest event of any kind, but for undos that a lead made in their name."""
         found = await self._db.read(
             lambda connection: row(
                 connection,
