@@ -1,7 +1,7 @@
 """What one label does to the tables: place the example, give it its split, append the event, tell what changed.
 
 These functions run inside a unit of work, on the writer's connection, as do those of `storage.undoing` and
-`storage.removals`. `storage.examples` is their public face.
+`storage.removals`. `storage.examples` and `storage.imports` are their public faces.
 """
 
 from __future__ import annotations

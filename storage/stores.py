@@ -35,6 +35,8 @@ class Stores:
     """For its small key/value table."""
     classifiers: Classifiers
     examples: Examples
+    opinions: Opinions
+    writes: Writes
     predictions: Predictions
     jobs: Jobs
     registry: Registry
@@ -52,8 +54,6 @@ class Stores:
     kept: KeptLabels
     pins: Pins
     trials: Trials
-    opinions: Opinions
-    writes: Writes
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -61,6 +61,8 @@ class Stores:
             database,
             Classifiers(database),
             Examples(database),
+            Opinions(database),
+            Writes(database),
             Predictions(database),
             Jobs(database),
             Registry(database),
@@ -78,6 +80,4 @@ class Stores:
             KeptLabels(database),
             Pins(database),
             Trials(database),
-            Opinions(database),
-            Writes(database),
         )

@@ -34,7 +34,7 @@ class Writes:
         self._db = db
 
     async def last_event(self, guild: str, annotator: str, classifier_id: int | None = None) -> LabelEvent | None:
-        """An annotator's newest vote or ruling that was not taken back: what a plain undo means."""
+        """An annotator's newest vote or ruling that was not taken back."""
         found = await self._db.read(
             lambda connection: row(
                 connection,
@@ -46,7 +46,7 @@ class Writes:
         return lookups.event_from(found) if found else None
 
     async def last_write(self, guild: str, annotator: str, classifier_id: int | None = None) -> LabelEvent | None:
-        """An annotator's newest event, whatever its kind, but for undos that a lead made in their name."""
+        """What a plain undo means: their newest event of any kind, but for undos that a lead made in their name."""
         found = await self._db.read(
             lambda connection: row(
                 connection,

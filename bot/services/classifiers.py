@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from bot.services.agreement import agreement
+from bot.services.naming import label_with_id
 from bot.services.people import Actor, Role
 from storage.classifiers import check_label_name
 from storage.errors import Conflict, InvalidInput, NotFound
@@ -226,6 +227,11 @@ class ClassifierService:
 
     async def labels(self, classifier: Classifier) -> builtins.list[LabelCount]:
         return await self._classifiers.label_counts(classifier.guild, classifier.id)
+
+    async def label(self, classifier: Classifier, label_id: int) -> Label:
+        """As `naming.label_with_id`."""
+        used = await self._classifiers.labels(classifier.guild, classifier.id)
+        return label_with_id(classifier, used, label_id)
 
     async def stats(self, classifier: Classifier) -> Stats:
         guild, number = classifier.guild, classifier.id

@@ -112,14 +112,6 @@ class ConflictService:
         log.info("conflict.settled", extra={"classifier": classifier.id, "example": example_id})
         return Settled(result.event.id, example_id, label)
 
-    async def label(self, classifier: Classifier, label_id: int) -> Label:
-        """One that is in use. Raises NotFound."""
-        labels = await self._classifiers.labels(classifier.guild, classifier.id)
-        found = next((label for label in labels if label.id == label_id), None)
-        if found is None:
-            raise NotFound("That label is in use no more. Choose another.")
-        return found
-
     # The codebook
 
     async def add_rule(self, actor: Actor, classifier: Classifier, label_id: int, text: str, example_id: int) -> Rule:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bot.services.examples_files import ExportFormat, files_of
+from bot.services.naming import find_label, label_with_id
 from bot.services.people import Actor, Role
 from bot.services.serving import Serving
-from storage.errors import InvalidInput, NotAllowed, NotFound
+from storage.errors import InvalidInput, NotAllowed
 from storage.listing import FoundExample
 from storage.records import Classifier, Example, Label, normalise
 from storage.stores import Stores
@@ -127,10 +128,10 @@ class ExampleService:
         return await asyncio.to_thread(lambda: list(files_of(examples, format, most)))
 
     async def _label(self, classifier: Classifier, label: str | int) -> Label:
-        for known in await self._classifiers.labels(classifier.guild, classifier.id):
-            if label == known.id or (isinstance(label, str) and normalise(label) == normalise(known.name)):
-                return known
-        raise NotFound(f"`{classifier.name}` has no such label. /labels list shows what it has.")
+        at = (classifier.guild, classifier.id)
+        if isinstance(label, int):
+            return label_with_id(classifier, await self._classifiers.labels(*at), label)
+        return find_label(classifier, await self._classifiers.every_label(*at), label)[0]
 
     async def _allowed(self, actor: Actor, example_id: int) -> Example:
         actor.require(Role.MEMBER, "remove texts")

@@ -1,9 +1,9 @@
-"""Which label a name means, also one that it was called before; and what to say about a name that means none."""
+"""Which label a name or an id means, also a name that it had before; and what to say about one that means none."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from storage.classifiers import check_label_name
 from storage.errors import InvalidInput, NotFound, UnknownLabel
@@ -34,6 +34,14 @@ def find_label(
     if found is None:
         raise _unknown(classifier, [label for label in every if not label.archived], name)
     return _instead(found, by_id) if found.archived else (found, "")
+
+
+def label_with_id(classifier: Classifier, used: Iterable[Label], label_id: int) -> Label:
+    """For buttons and menus. Raises NotFound: it has been merged or archived since they were shown."""
+    for label in used:
+        if label.id == label_id:
+            return label
+    raise NotFound(f"That label of `{classifier.name}` is in use no more. Choose another.")
 
 
 def shown(name: str) -> str:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from bot.inference.insight import Material, Studies, doubted
 from bot.services.consent import Consent
+from bot.services.naming import find_label
 from bot.services.people import Actor, Role
 from bot.services.serving import Serving
 from storage.errors import Conflict, NotFound
 from storage.opinions import Opinion
-from storage.records import Classifier, EventKind, Example, Label, Source, normalise
+from storage.records import Classifier, EventKind, Example, Label, Source
 from storage.stores import Stores
 from trainer.model.suspects import NotJudged
 
@@ -166,7 +167,8 @@ class SuspectService:
             NotAllowed, NotFound (no such text or label), Conflict (archived, or it has another label meanwhile).
         """
         self._consent.require(actor, Role.LEAD, "settle doubtful labels", classifier)
-        wanted = await self._label(classifier, label)
+        every = await self._classifiers.every_label(classifier.guild, classifier.id)
+        wanted, _ = find_label(classifier, every, label)
         await self._current(classifier, example_id, {label_id, wanted.id})
         example = await self._example(classifier, example_id)
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
@@ -182,13 +184,6 @@ class SuspectService:
         """Raises NotAllowed, NotFound (also for another classifier's)."""
         actor.require(Role.LEAD, "settle doubtful labels")
         return (await self._example(classifier, example_id)).text
-
-    async def label_named(self, classifier: Classifier, label_id: int) -> str:
-        """The name that a label has now. Raises NotFound."""
-        for label in await self._classifiers.labels(classifier.guild, classifier.id):
-            if label.id == label_id:
-                return label.name
-        raise NotFound(f"`{classifier.name}` has that label no more. Choose one under Other…")
 
     async def _make(self, classifier: Classifier, newest: int) -> DoubtList | NotJudged:
         began = time.perf_counter()
@@ -227,12 +222,6 @@ class SuspectService:
             what = f"is `{now.name}` now" if now else "has no label now"
             raise Conflict(f"Somebody was faster: this text {what}. Nothing was changed; Skip leads on.")
         return now
-
-    async def _label(self, classifier: Classifier, name: str) -> Label:
-        for label in await self._classifiers.labels(classifier.guild, classifier.id):
-            if normalise(label.name) == normalise(name):
-                return label
-        raise NotFound(f"`{classifier.name}` has no such label. Choose it from the menu, or type its exact name.")
 
 
 def _doubts(material: Material) -> list[Doubt] | NotJudged:

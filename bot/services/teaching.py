@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 
 from bot.services.consent import Consent
 from bot.services.labeling import LabelingService, LabelReceipt, UndoReceipt
+from bot.services.naming import label_with_id
 from bot.services.people import Actor, Role
 from bot.services.question_plans import QuestionPlans
-from storage.errors import InvalidInput, NotAllowed, NotFound
+from storage.errors import InvalidInput, NotAllowed
 from storage.events import falls_golden
 from storage.records import Classifier, Label, Outcome, Question, Round, Source, text_hash
 from storage.stores import Stores
@@ -112,10 +113,7 @@ class TeachingService:
         """The same for a label that was chosen from those shown."""
         _, classifier = await self._mine(actor, round_id)
         labels = await self._classifiers.labels(classifier.guild, classifier.id)
-        name = next((label.name for label in labels if label.id == label_id), None)
-        if name is None:
-            raise NotFound("That label is not there any more. Choose another one.")
-        return await self.label(actor, round_id, position, name)
+        return await self.label(actor, round_id, position, label_with_id(classifier, labels, label_id).name)
 
     async def pass_on(self, actor: Actor, round_id: str, position: int, outcome: Outcome) -> Step:
         """Unsure or skipped: the text stays in the pool for others."""

@@ -353,7 +353,7 @@ async def test_a_search_that_finds_nothing_says_what_it_looked_for(stage: RealSt
     assert (await stage.ada.command("examples search", query="unicorn", label="bug")).text == (
         "No example of `triage` labelled `bug` with unicorn."
     )
-    assert "no such label" in (await stage.ada.command("examples search", label="nope")).text
+    assert "has no label `nope`" in (await stage.ada.command("examples search", label="nope")).text
 
 
 async def test_long_and_hostile_searches_keep_their_state_in_the_button(stage: RealStage) -> None:

@@ -49,7 +49,7 @@ class Conflicts(PupilCog):
         await begin(interaction)
         actor = self.actor(interaction)
         chosen = await self.classifier(actor, classifier)
-        label = await self.services.conflicts.label(chosen, int(label_id))
+        label = await self.services.classifiers.label(chosen, int(label_id))
         settled = await self.services.conflicts.settle(actor, chosen, int(example_id), label)
         await show(interaction, await after_settling(self.services, actor, chosen, settled))
 
@@ -75,7 +75,7 @@ class Conflicts(PupilCog):
         await begin(interaction)
         actor = self.actor(interaction)
         chosen = await self.classifier(actor, classifier)
-        label = await self.services.conflicts.label(chosen, int(label_id))
+        label = await self.services.classifiers.label(chosen, int(label_id))
         reason = answers(interaction).get("reason", "")
         rule = await self.services.conflicts.add_rule(actor, chosen, label.id, reason, int(example_id))
         settled = Settled(int(event_id), int(example_id), label)

@@ -125,8 +125,8 @@ class Insight(PupilCog):
     @pressed(rf"doubt:change:(?P<key>{PLACE})\.(?P<wanted>\d{{1,18}})")
     async def change(self, interaction: Interaction, key: str, wanted: str) -> None:
         actor, chosen, place = await self._where(interaction, key)
-        label = await self.services.suspects.label_named(chosen, int(wanted))
-        await show(interaction, await rule(self.services, actor, chosen, place, label))
+        label = await self.services.classifiers.label(chosen, int(wanted))
+        await show(interaction, await rule(self.services, actor, chosen, place, label.name))
 
     @pressed(rf"doubt:undo:(?P<key>{PLACE})\.(?P<event_id>\d{{1,18}})")
     async def undo(self, interaction: Interaction, key: str, event_id: str) -> None:
