@@ -20,10 +20,11 @@ def search_card(page: SearchPage) -> Card:
     """One page of what was found, newest first."""
     if not page.total:
         return Card(f"No example of {code(page.classifier.name)} {_wanted(page)}.")
+    place = f"Page {page.page + 1} of {page.pages} · " if page.pages > 1 else ""
     return Card(
         title=f"Examples of {page.classifier.name}",
         body="\n".join([f"{counted(page.total, 'example')} {_wanted(page)}, newest first", *map(_line, page.found)]),
-        footer=f"Page {page.page + 1} of {page.pages} · /examples remove takes the number",
+        footer=f"{place}/examples remove takes the number",
         rows=_turns(page),
     )
 

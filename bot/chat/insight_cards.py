@@ -198,8 +198,10 @@ def _gain_words(forecast: Forecast) -> str:
     """ "+100 labels like those so far ≈ +1.8 points (0.9 to 2.6), before any training."."""
     gain = forecast.gain
     # Adding zero makes 0.0 of -0.0.
-    low, high, expected = (f"{round(100 * share, 1) + 0.0:.1f}" for share in (gain.low, gain.high, gain.expected))
-    return f"+{gain.more} labels like those so far ≈ +{expected} points ({low} to {high}), before any training."
+    points = [round(100 * share, 1) + 0.0 for share in (gain.low, gain.high)]
+    low, high = (f"{each:.1f}".replace("-", "−") for each in points)
+    expected = f"{round(100 * gain.expected, 1) + 0.0:+.1f}".replace("-", "−")
+    return f"+{gain.more} labels like those so far ≈ {expected} points ({low} to {high}), before any training."
 
 
 def _label_words(forecast: Forecast) -> str:

@@ -119,7 +119,7 @@ class TestWords:
             ("v12+7", "v12+7, 7 labels not trained in yet"),
             ("v12+1", "v12+1, 1 label not trained in yet"),
             ("v12", "v12"),
-            ("v0+3", "v0+3, not trained yet"),
+            ("v0+3", "v0+3, not fine-tuned"),
         ],
     )
     def test_a_version_says_what_is_not_trained_in(self, version: str, words: str) -> None:
