@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_NAMES = 3
 WORD = 40
+PUNCTUATION = '.,;:!?…"“”()'
+"""Around a word; it is not shown."""
 SAME = 0.9995
 """Cosine from which a text is the very same one, up to case and spaces."""
 _NOT_SHOWN = re.compile(r"[\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
@@ -169,7 +171,8 @@ def _word_lines(words: Sequence[Word]) -> str:
 
 def _word_line(word: Word) -> str:
     """ "without `refund`: 62 % → 31 %, `question` instead"."""
-    shown = one_line(word.word, WORD).replace("@", "@" + ZERO_WIDTH_SPACE) or "an invisible character"
+    bare = word.word.strip(PUNCTUATION) or word.word
+    shown = one_line(bare, WORD).replace("@", "@" + ZERO_WIDTH_SPACE) or "an invisible character"
     return f"without {code(shown)}: {percent(word.before)} → {percent(word.after)}{_instead(word)}"
 
 

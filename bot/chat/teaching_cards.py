@@ -37,9 +37,8 @@ def _told(step: Step) -> str:
 def _question_card(step: Step, asked: Asked, page: int, told: str) -> Card:
     few = len(asked.labels) <= FEW_LABELS
     described = [f"{code(label.name)} {escaped(label.description)}" for label in asked.labels if label.description]
-    parts = [told, quoted(asked.question.text, SHOWN), f"**{WHICH_LABEL}**"]
-    if few and described:
-        parts.append("\n".join(described))
+    which = "\n".join([f"**{WHICH_LABEL}**", *(described if few else ())])
+    parts = [told, quoted(asked.question.text, SHOWN), which]
     rows = _buttons(asked) if few else _menu(asked, page)
     return Card(
         title=f"Teach {step.classifier.name} · {step.answered + 1} of {step.round.wanted}",

@@ -159,7 +159,7 @@ def is_live(update: JobUpdate, version: ModelVersion) -> bool:
 
 
 def verdict_words(update: JobUpdate, version: ModelVersion) -> str:
-    """ "v1 is live: 0.84 → 0.87 on 118 held-out texts, 94 % likely better"; or "Kept v1: …", "v1 was live: …", …"""
+    """ "v1 is live: 0.84 → 0.87 on 118 held-out texts, 94 % likely better"; "Kept v1: …", "v1 was live: …", …"""
     name = version_name(version.number)
     if is_live(update, version):
         return f"{name} is live{gain_words(update.report)}"
