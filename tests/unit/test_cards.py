@@ -584,4 +584,4 @@ class TestInsight:
 
     @pytest.mark.parametrize(("word", "shown"), [("price,", "`price`"), ("(refund)", "`refund`"), ("!?", "`!?`")])
     def test_a_word_that_matters_is_shown_without_its_comma(self, word: str, shown: str) -> None:
-        assert _word_lines([Word(word, "billing", 0.9, 0.4, False)]).startswith(f"without {shown}:")
+        assert _word_lines([Word(word, 0.9, 0.4, "billing", False)]).startswith(f"without {shown}:")
