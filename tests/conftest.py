@@ -9,5 +9,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-for name in [name for name in os.environ if name.startswith("PUPIL_") and name != "PUPIL_SHARED"] + ["DISCORD_TOKEN"]:
+KEPT = ("PUPIL_SHARED", "PUPIL_TOUR")
+for name in [name for name in os.environ if name.startswith("PUPIL_") and name not in KEPT] + ["DISCORD_TOKEN"]:
     os.environ.pop(name, None)  # a developer's own settings decide nothing here

@@ -31,7 +31,7 @@ def answer_card(
     parts = ["\n".join(question), _verdict(prediction), cut, note]
     return Card(
         body="\n\n".join(filter(None, parts)),
-        footer=f"{prediction.classifier} · {version_words(prediction.version)} · {prediction.milliseconds:.0f} ms",
+        footer=" · ".join([prediction.classifier, version_words(prediction.version), _took(prediction.milliseconds)]),
         tone=Tone.CAREFUL if prediction.is_guess and prediction.taught is None else Tone.GOOD,
         rows=answer_rows(prediction, shareable=not shared_by) if rows is None else rows,
     )
@@ -69,11 +69,16 @@ def answer_rows(prediction: Prediction, *, shareable: bool) -> tuple[tuple[Butto
     return ((Button("Right", f"right:{number}", Style.GREEN), Button("Wrong", pick, Style.RED), why, *share),)
 
 
+def _took(milliseconds: float) -> str:
+    """ "3 ms", "< 1 ms"."""
+    return f"{milliseconds:.0f} ms" if milliseconds >= 1 else "< 1 ms"
+
+
 def version_words(version: str) -> str:
-    """ "v12+7" → "v12+7, 7 labels not trained in yet"; "v0+3" → "v0+3, not trained yet"."""
+    """ "v12+7" → "v12+7, 7 labels not trained in yet"; "v0+3" → "v0+3, not fine-tuned"."""
     number, _, revision = version.partition("+")
     if number == "v0":
-        return f"{version}, not trained yet"
+        return f"{version}, not fine-tuned"
     return f"{version}, {counted(int(revision), 'label')} not trained in yet" if revision.isdigit() else version
 
 

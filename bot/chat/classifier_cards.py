@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bot.chat.cards import Button, Card, Style, Tone
 from bot.chat.overview_cards import source_words
+from bot.chat.setup_cards import learning_words
 from bot.chat.text import code, counted, escaped, listed, when
 from bot.chat.training_cards import schedule_words
 from storage.records import Classifier, LabelCount, Schedule
@@ -19,12 +20,11 @@ def settings_card(classifier: Classifier, labels: Sequence[LabelCount], schedule
     names = [code(count.label.name) for count in labels]
     sure = f"{100 * settings.precision:.0f} of 100 answers right" if settings.precision else "what the model suggests"
     channel = f"<#{settings.team_channel}>" if settings.team_channel else "where a training is asked for"
-    learns = "labels, forms, files and questions" if settings.learn_from_questions else "labels, forms and files"
     lines = [
         f"**Labels** ({len(names)}): {listed(names, MOST_LABELS) if names else 'none yet'}",
         f"**Answers from**: {sure}",
         f"**Team channel**: {channel}",
-        f"**Learns from**: {learns}",
+        f"**Learns from**: {learning_words(settings)}",
         f"**Training**: {schedule_words(schedule)}",
         f"**Pretrained model**: {escaped(classifier.base)}",
     ]

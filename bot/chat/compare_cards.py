@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bot.chat.cards import Card
-from bot.chat.text import block, code, counted, cut, escaped, line_of, when
+from bot.chat.text import block, code, column, counted, cut, escaped, line_of, when
 from storage.records import VersionState
 from storage.report_figures import (
     chance_words,
@@ -109,9 +109,11 @@ def _recalls(found: Comparison) -> str:
     changed = [each for each in found.recalls if each.before != each.after]
     if not changed:
         return "The same for every label."
+    shown = changed[:LABEL_ROWS]
+    width = column(["label", *(each.label for each in shown)], LABEL_WIDTH)
     lines = [
-        f"{'label':<{LABEL_WIDTH}} {found.first.name:>7} {found.second.name:>6}",
-        *map(_recall, changed[:LABEL_ROWS]),
+        f"{'label':<{width}} {found.first.name:>5} {found.second.name:>5}",
+        *(_recall(each, width) for each in shown),
     ]
     if (left := len(changed) - LABEL_ROWS) > 0:
         lines.append(f"and {left} more, which changed less")
@@ -120,5 +122,5 @@ def _recalls(found: Comparison) -> str:
     return block(lines)
 
 
-def _recall(change: RecallChange) -> str:
-    return f"{cut(change.label, LABEL_WIDTH):<{LABEL_WIDTH}} {change.before:>7.2f} {change.after:>6.2f}"
+def _recall(change: RecallChange, width: int) -> str:
+    return f"{cut(change.label, width):<{width}} {change.before:>5.2f} {change.after:>5.2f}"

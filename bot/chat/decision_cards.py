@@ -226,7 +226,7 @@ def mistakes_words(found: Confusion) -> str:
         for mistake in found.mistakes[:SHOWN_MISTAKES]
     ]
     if left := found.mistakes[SHOWN_MISTAKES:]:
-        lines.append(f"and {counted(len(left), 'pair')} more, {sum(mistake.rows for mistake in left)} texts")
+        lines.append(f"and {counted(len(left), 'more pair')}, {sum(mistake.rows for mistake in left)} texts")
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ def preview_card(preview: ImportPreview) -> Card:
     parts = [
         f"{what}: {counted(plan.rows + len(preview.bad), 'row')}. **Nothing is imported yet.**",
         "\n".join(_would_do(plan)) or "There is nothing to import.",
-        "\n".join(_left(plan, preview.bad)),
+        "\n".join(_left(plan)),
         _conflicts(plan.conflicts),
         _bad_lines(preview.bad),
     ]
@@ -60,14 +60,12 @@ def _would_do(plan: Plan) -> Iterator[str]:
         yield f"• {counted(len(plan.new_labels), 'new label')}: {names}"
 
 
-def _left(plan: Plan, bad: Sequence[BadLine]) -> Iterator[str]:
+def _left(plan: Plan) -> Iterator[str]:
     if plan.unchanged:
         yield f"• nothing to do for {counted(plan.unchanged, 'text')} already here"
     if plan.repeated:
         other = f" ({plan.contradicting} with another label: the last one counts)" if plan.contradicting else ""
         yield f"• {counted(plan.repeated, 'row repeats', 'rows repeat')} a text of the file{other}"
-    if bad:
-        yield f"• {counted(len(bad), 'line')} left out"
 
 
 def _conflicts(conflicts: Sequence[Planned]) -> str:
@@ -84,7 +82,7 @@ def _bad_lines(bad: Sequence[BadLine]) -> str:
     if not bad:
         return ""
     lines = [f"line {each.line}: {_reason(each.why)}" for each in bad]
-    return f"**Left out**\n{_shown(lines)}"
+    return f"**{counted(len(bad), 'line')} left out**\n{_shown(lines)}"
 
 
 def _reason(why: str) -> str:

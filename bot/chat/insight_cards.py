@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_NAMES = 3
 WORD = 40
+PUNCTUATION = '.,;:!?…"“”()'
+"""Around a word; it is not shown."""
 SAME = 0.9995
 """Cosine from which a text is the very same one, up to case and spaces."""
 
@@ -155,7 +157,8 @@ def _word_lines(words: Sequence[Word]) -> str:
 
 def _word_line(word: Word) -> str:
     """ "without `refund`: 62 % → 31 %, `question` instead"."""
-    shown = one_line(word.word, WORD).replace("@", "@" + ZERO_WIDTH_SPACE) or "an invisible character"
+    bare = word.word.strip(PUNCTUATION) or word.word
+    shown = one_line(bare, WORD).replace("@", "@" + ZERO_WIDTH_SPACE) or "an invisible character"
     return f"without {code(shown)}: {percent(word.before)} → {percent(word.after)}{_instead(word)}"
 
 
@@ -184,8 +187,10 @@ def _gain_words(forecast: Forecast) -> str:
     """ "+100 labels like those so far ≈ +1.8 points (0.9 to 2.6), before any training."."""
     gain = forecast.gain
     # Adding zero makes 0.0 of -0.0.
-    low, high, expected = (f"{round(100 * share, 1) + 0.0:.1f}" for share in (gain.low, gain.high, gain.expected))
-    return f"+{gain.more} labels like those so far ≈ +{expected} points ({low} to {high}), before any training."
+    points = [round(100 * share, 1) + 0.0 for share in (gain.low, gain.high)]
+    low, high = (f"{each:.1f}".replace("-", "−") for each in points)
+    expected = f"{round(100 * gain.expected, 1) + 0.0:+.1f}".replace("-", "−")
+    return f"+{gain.more} labels like those so far ≈ {expected} points ({low} to {high}), before any training."
 
 
 def _label_words(forecast: Forecast) -> str:

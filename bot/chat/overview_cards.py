@@ -107,8 +107,10 @@ def versions_card(
             "far (v0). A lead trains one with /train now."
         )
     lines = [version_line(version, now) for version in versions]
-    latest = [f"Last change: {promotion_words(promotions[0])}."] if promotions else []
     live = next((version.number for version in versions if version.state is VersionState.CHAMPION), 0)
+    latest = [] if live else ["v0 is live: the pretrained model with the labels so far."]
+    if promotions:
+        latest.append(f"Last change: {promotion_words(promotions[0])}.")
     row = (Button("Roll back", f"rollback:{classifier.name}:{live}"),)
     return Card(
         title=f"Versions of {classifier.name}",
@@ -151,7 +153,7 @@ def stats_card(stats: Stats, schedule: Schedule | None, sureness: Sureness | Non
     exam = exam_words(stats.champion) if stats.champion is not None else ""
     fields = [
         ("Answers", f"{version_words(stats.version)}\n{counted(stats.asked, 'question')} asked; {verdict}"),
-        ("Training", f"{counted(stats.new_since, 'label')} new since the last one. {schedule_words(schedule)}"),
+        ("Training", f"{counted(stats.new_since, 'new label')} since the last one. {schedule_words(schedule)}"),
     ]
     if stats.classifier.based_on is not None:
         fields.append(("Based on", source_words(stats.classifier.based_on)))

@@ -85,7 +85,8 @@ def _way(state: SetupState, step: int) -> Rows:
         return ((Button("Done", _go(SUMMARY, state), Style.GREEN),),)
     back = (Button("Back", _go(step - 1, state)),) if step > CLASSIFIER else ()
     words = f"Keep {state.classifier.name}" if step == CLASSIFIER and state.classifier else _next_words(state, step)
-    return ((*back, Button(words, _go(after(state, step), state), Style.GREEN)),)
+    style = Style.GREY if words == "Skip" else Style.GREEN
+    return ((*back, Button(words, _go(after(state, step), state), style)),)
 
 
 def _next_words(state: SetupState, step: int) -> str:
@@ -211,12 +212,17 @@ def _summary(state: SetupState) -> tuple[str, Rows]:
         f"**Classifier**: {code(state.classifier.name)} tells apart {_labels(state)}",
         *roles,
         f"**Team channel**: {channel}",
-        f"**Learns from**: labels, forms and files{', and questions' if chosen.learn_from_questions else ''}",
+        f"**Learns from**: {learning_words(chosen)}",
         f"**Training**: {schedule_words(state.schedule)}",
         "",
         f"Try: {example(state)}, then `/ask` something like it.",
     ]
     return "\n".join(lines), (_change(number, (CLASSIFIER, ROLES, CHANNEL, LEARNING, SCHEDULE)),)
+
+
+def learning_words(settings: ClassifierSettings) -> str:
+    """The sources of texts that are open."""
+    return "labels, forms, files and questions" if settings.learn_from_questions else "labels, forms and files"
 
 
 def example(state: SetupState) -> str:

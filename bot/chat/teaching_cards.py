@@ -38,9 +38,8 @@ def _told(step: Step) -> str:
 def _question_card(step: Step, asked: Asked, page: int, told: str) -> Card:
     few = len(asked.labels) <= FEW_LABELS
     described = [f"{code(label.name)} {escaped(label.description)}" for label in asked.labels if label.description]
-    parts = [told, quoted(asked.question.text, SHOWN), f"**{WHICH_LABEL}**"]
-    if few and described:
-        parts.append("\n".join(described))
+    which = "\n".join([f"**{WHICH_LABEL}**", *(described if few else ())])
+    parts = [told, quoted(asked.question.text, SHOWN), which]
     if asked.rules:
         rules = [f"{code(label)} — {escaped(cut(text, 150))}" for label, text in asked.rules]
         parts.append("\n".join(["Your team's rules:", *rules]))

@@ -7,7 +7,7 @@ around it; and what is left out is counted ("and 12 more"), never dropped in sil
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 ZERO_WIDTH_SPACE = "\u200b"
 _MARKDOWN = re.compile(r"([\\`*_~|<\[\]])|^(\s*)([>#+-])(?=[\s>#])", re.MULTILINE)
@@ -80,6 +80,11 @@ def listed(items: Sequence[str], most: int, separator: str = ", ") -> str:
     shown = separator.join(items[:most])
     left = len(items) - most
     return f"{shown} and {left} more" if left > 0 else shown
+
+
+def column(names: Iterable[str], most: int) -> int:
+    """Width of a table's first column: as narrow as its names allow, since a phone shows about 35 characters."""
+    return min(most, max(map(len, names)))
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from bot.chat.cards import Button, Card, Style, Tone
 from bot.chat.decision_cards import newly_broken, tried_words
-from bot.chat.text import bar, block, counted, cut, duration, escaped, sentence, when
+from bot.chat.text import bar, block, column, counted, cut, duration, escaped, sentence, when
 from bot.services.slots import next_slots
 from bot.services.updates import JobUpdate
 from storage.records import (
@@ -159,10 +159,12 @@ def is_live(update: JobUpdate, version: ModelVersion) -> bool:
 
 
 def verdict_words(update: JobUpdate, version: ModelVersion) -> str:
-    """ "v1 is live: 0.84 → 0.87 on 118 held-out texts, 94 % likely better", "Kept v1: …", or "v2 is ready: …"."""
+    """ "v1 is live: 0.84 → 0.87 on 118 held-out texts, 94 % likely better"; "Kept v1: …", "v1 was live: …", …"""
     name = version_name(version.number)
     if is_live(update, version):
         return f"{name} is live{gain_words(update.report)}"
+    if version.state is VersionState.RETIRED:
+        return f"{name} was live{gain_words(update.report)}"
     if update.decision is not None and update.decision.promote:
         return f"{name} is ready{gain_words(update.report)}"
     kept = update.report.champion if update.report is not None else update.serving
@@ -186,8 +188,12 @@ def gain_words(report: EvaluationReport | None, candidate: str = "") -> str:
 
 def _why(update: JobUpdate, version: ModelVersion, *, live: bool) -> str:
     reason = update.decision.reason if update.decision is not None else version.decision
+    if live and update.decision is not None and update.decision.promote and update.report is not None:
+        return f"Better than {escaped(update.report.champion)}."  # its figures stand in the title and in the fields
     words = [cut(sentence(reason), 1500)] if reason else []
-    if not live and update.decision is not None and update.decision.promote:
+    if version.state is VersionState.RETIRED and not live:
+        words.append("It answers again when a lead promotes it.")
+    elif not live and update.decision is not None and update.decision.promote:
         words.append("It goes live when a lead promotes it.")
     return " ".join(words)
 
@@ -237,7 +243,9 @@ def changes(report: EvaluationReport, found: Figures) -> str:
     differ = found.flips
     ordered = sorted(report.labels, key=lambda label: (-abs(label.recall - label.champion_recall), label.label))
     changed = [label for label in ordered if label.rows and label.recall != label.champion_recall]
-    lines = [f"{'label':<{LABEL_WIDTH}} before   now  texts", *map(_change, changed[:LABEL_ROWS])] if changed else []
+    shown = changed[:LABEL_ROWS]
+    width = column(["label", *(label.label for label in shown)], LABEL_WIDTH)
+    lines = [f"{'label':<{width}} before  now texts", *(_change(label, width) for label in shown)] if shown else []
     if (left := len(changed) - LABEL_ROWS) > 0:
         lines.append(f"and {left} more, which changed less")
     if same := sum(label.rows > 0 for label in ordered) - len(changed):
@@ -249,9 +257,9 @@ def changes(report: EvaluationReport, found: Figures) -> str:
     return f"{words}\n{block(lines)}" if lines else words
 
 
-def _change(label: LabelReport) -> str:
-    name = f"{cut(label.label, LABEL_WIDTH):<{LABEL_WIDTH}}"
-    return f"{name}   {label.champion_recall:.2f}  {label.recall:.2f} {label.rows:>6}"
+def _change(label: LabelReport, width: int) -> str:
+    name = f"{cut(label.label, width):<{width}}"
+    return f"{name}   {label.champion_recall:.2f} {label.recall:.2f} {label.rows:>5}"
 
 
 def schedule_words(schedule: Schedule | None) -> str:

@@ -45,12 +45,17 @@ def find(components: Iterable[Json], custom_id: str) -> Json | None:
 
 
 def complete(components: list[Json]) -> None:
-    """Does in place what Discord does on receipt: drops nulls, fills in defaults and missing numeric ids."""
+    """Does in place what Discord does on receipt: drops nulls, fills in defaults and missing numeric ids.
+
+    What a select presets is named by a string, as every id of a role or channel: a page would round the number.
+    """
     for component in walk(components):
         for key in [key for key, value in component.items() if value is None]:
             del component[key]
         for key, value in _DEFAULTS.get(component["type"], {}).items():
             component.setdefault(key, value)
+        for preset in component.get("default_values", ()):
+            preset["id"] = str(preset["id"])
     taken = {component["id"] for component in walk(components) if component.get("id")}
     free = 1
     for component in walk(components):

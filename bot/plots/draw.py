@@ -92,8 +92,8 @@ def _names(axes: Any, names: list[str], upright: bool) -> None:
     axes.set_yticks([place + 0.5 for place in range(len(names) - 1)], minor=True)
     axes.grid(which="minor", color=GRID, linewidth=1)
     axes.tick_params(which="both", length=0, colors=INK)
-    axes.set_xlabel("answered", color=INK, weight="bold")
-    axes.set_ylabel("right label", color=INK, weight="bold")
+    axes.set_xlabel("answered", color=INK, weight="bold", labelpad=MARGIN)
+    axes.set_ylabel("right label", color=INK, weight="bold", labelpad=MARGIN)
 
 
 if __name__ == "__main__":

@@ -483,7 +483,7 @@ async def test_stats_tell_what_more_labels_would_bring(stage: RealStage) -> None
     assert isinstance(found, Forecast)
     assert found.gain.low <= found.gain.expected <= found.gain.high
     told = (await stage.ada.command("stats")).text
-    assert re.search(r"\+\d+ labels like those so far ≈ \+\d+\.\d points \(-?\d+\.\d to \d+\.\d\)", told)
+    assert re.search(r"\+\d+ labels like those so far ≈ [+−]\d+\.\d points \(−?\d+\.\d to −?\d+\.\d\)", told)
     assert re.search(r"`\w+` would gain most: \d+ texts, right in \d+ %\.", told)
 
 

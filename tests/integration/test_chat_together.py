@@ -88,7 +88,7 @@ class TestALabelChangesUnderAnOpenCard:
         merge = await stage.maria.command("labels merge", label="idea", into="question")
         await stage.maria.click(merge, "Merge")
         again = await stage.ada.click(card, "idea")
-        assert "That label is not there any more. Choose another one." in again.text
+        assert "That label of `triage` is in use no more. Choose another." in again.text
         assert again.buttons[:2] == ["bug", "question"]
         assert "1 of 10" in again.text
         assert "Saved as `bug`" in (await stage.ada.click(again, "bug")).text

@@ -81,7 +81,7 @@ async def test_one_message_shows_progress_and_becomes_the_verdict(stage: Stage) 
     finish(stage, job, await only(stage), live=True)
     verdict = await shown(stage, "v1 is live: 0.84 → 0.87 on 118 held-out texts")
     assert "Roll back" in str(verdict)
-    assert "0.71  0.88" in str(verdict)
+    assert "0.71 0.88" in str(verdict)
     assert len(board(stage)) == 1
 
 
@@ -261,8 +261,8 @@ async def test_labels_and_classifiers_are_created_and_listed(stage: Stage) -> No
 async def test_statistics_say_what_answers_and_who_teaches(stage: Stage) -> None:
     await stage.jonas.command("label", text="x bug", label="bug")
     text = (await stage.jonas.command("stats")).text
-    assert "v0+1, not trained yet" in text
-    assert "1 label new since the last one" in text
+    assert "v0+1, not fine-tuned" in text
+    assert "1 new label since the last one" in text
     assert "Taught by" in text
 
 

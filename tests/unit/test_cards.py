@@ -27,6 +27,7 @@ from bot.chat.cards import Button, Card, Choice, Menu, Tone, fitted
 from bot.chat.cogs.labels import created_words, split_names
 from bot.chat.cogs.models import version_number
 from bot.chat.cogs.training import crontab
+from bot.chat.insight_cards import _word_lines, forecast_words
 from bot.chat.overview_cards import (
     based_words,
     classifiers_card,
@@ -38,7 +39,10 @@ from bot.chat.overview_cards import (
 )
 from bot.chat.text import bar, block, code, counted, cut, duration, escaped, listed, percent, quoted
 from bot.chat.training_cards import job_card, next_runs_words, result_card, schedule_words
+from bot.inference.forecast import Gain
+from bot.inference.insight import Word
 from bot.services.classifiers import Stats
+from bot.services.forecast import Forecast
 from bot.services.labeling import LabelReceipt, UndoReceipt
 from bot.services.updates import JobUpdate
 from storage.errors import InvalidInput
@@ -119,11 +123,15 @@ class TestWords:
             ("v12+7", "v12+7, 7 labels not trained in yet"),
             ("v12+1", "v12+1, 1 label not trained in yet"),
             ("v12", "v12"),
-            ("v0+3", "v0+3, not trained yet"),
+            ("v0+3", "v0+3, not fine-tuned"),
         ],
     )
     def test_a_version_says_what_is_not_trained_in(self, version: str, words: str) -> None:
         assert version_words(version) == words
+
+    @pytest.mark.parametrize(("took", "words"), [(0.2, "< 1 ms"), (1.0, "1 ms"), (12.4, "12 ms")])
+    def test_an_answer_that_was_kept_took_no_time_worth_a_number(self, took: float, words: str) -> None:
+        assert answer_card(prediction(milliseconds=took)).footer.endswith(f" · {words}")
 
     def test_no_answer_is_certain(self) -> None:
         assert (percent(1.0), percent(0.0), percent(0.624)) == ("> 99 %", "< 1 %", "62 %")
@@ -355,6 +363,21 @@ class TestTrainings:
         assert "when a lead promotes it" in card.body
         assert card.ids[-1:] == ["promote:triage:1"]
 
+    def test_what_stands_in_the_title_is_not_repeated_below_it(self) -> None:
+        reason = "Better than v0+48: 0.84 → 0.87 on 118 held-out texts; 8 answers became right and 5 wrong."
+        assert result_card(finished(True, VersionState.CHAMPION, reason)).body == "Better than v0+48."
+
+    def test_a_version_that_was_rolled_back_is_told_as_such(self) -> None:
+        card = result_card(finished(True, VersionState.RETIRED, "Better."))
+        assert card.title.startswith("v1 was live: 0.84 → 0.87")
+        assert card.body.endswith("It answers again when a lead promotes it.")
+        assert card.ids[-1:] == ["promote:triage:1"]
+
+    def test_a_table_with_names_of_fifteen_letters_fits_a_phone(self) -> None:
+        labels = (LabelReport("feature_request", 1000, 0.9, 0.85, 0.9), LabelReport("bug", 20, 0.9, 0.9, 0.8))
+        shown = dict(result_card(finished(True, VersionState.CHAMPION, report=replace(report(), labels=labels))).fields)
+        assert max(map(len, shown["What changed, by label"].splitlines()[1:])) <= 35
+
     def test_labels_are_listed_by_how_much_they_changed_and_the_rest_is_counted(self) -> None:
         shown = dict(result_card(finished(True, VersionState.CHAMPION, report=report(40))).fields)
         table = shown["What changed, by label"].splitlines()
@@ -438,6 +461,8 @@ class TestOverviews:
         assert card.ids[-1:] == ["rollback:triage:1"]
 
     def test_a_damaged_report_does_not_hide_the_version(self) -> None:
+        retired = replace(VERSION, state=VersionState.RETIRED, report="{")
+        assert "v0 is live" in versions_card(CLASSIFIER, [retired], [], 0.0).body
         assert "**v1** not live" in versions_card(CLASSIFIER, [replace(VERSION, report="{")], [], 0.0).body
 
     def test_statistics_name_teachers_without_pinging_them(self) -> None:
@@ -549,3 +574,14 @@ class TestLimits:
             assert fitted(card)
         assert len(name_form("p.1").title) <= limits.MAX_FORM_TITLE
         assert len(teach_form("c" * 32, ["a"]).title) <= limits.MAX_FORM_TITLE
+
+
+class TestInsight:
+    def test_a_forecast_that_promises_nothing_has_one_sign(self) -> None:
+        made = Forecast(80, Gain(100, -0.003, -0.023, 0.056), "bug", 17, 0.74)
+        assert "≈ −0.3 points (−2.3 to 5.6)" in forecast_words(made)
+        assert "≈ +1.8 points (0.9 to 2.6)" in forecast_words(replace(made, gain=Gain(100, 0.018, 0.009, 0.026)))
+
+    @pytest.mark.parametrize(("word", "shown"), [("price,", "`price`"), ("(refund)", "`refund`"), ("!?", "`!?`")])
+    def test_a_word_that_matters_is_shown_without_its_comma(self, word: str, shown: str) -> None:
+        assert _word_lines([Word(word, 0.9, 0.4, "billing", False)]).startswith(f"without {shown}:")

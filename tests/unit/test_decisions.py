@@ -46,7 +46,7 @@ class TestConfusion:
         assert drawn + found.mistakes_left_out == sum(wrong.values())
         card = confusion_card(ConfusionPicture("triage", 3, found, b"png"))
         assert f"the other 25 labels take part in {found.mistakes_left_out} more" in card.body
-        assert "and 22 pairs more" in card.body
+        assert "and 22 more pairs" in card.body
 
     def test_the_alt_text_holds_as_many_pairs_as_fit_and_counts_the_rest(self) -> None:
         long = confusion_of(report(60, {(number, (number + 7) % 60): 2 for number in range(60)}))
