@@ -169,7 +169,8 @@ def stats_card(stats: Stats, schedule: Schedule | None, sureness: Sureness | Non
         fields.append(("Agreement", agreement_words(stats.agreement)))
     ordered = sorted(stats.labels, key=lambda count: -count.total)
     body = _label_table(ordered) if ordered else "No labels yet. A lead adds them with /labels create."
-    return Card(title=stats.classifier.name, body=body, fields=tuple(fields), footer=_totals(ordered))
+    waiting = f" · {stats.waiting:,} without a label, for /teach" if stats.waiting else ""
+    return Card(title=stats.classifier.name, body=body, fields=tuple(fields), footer=_totals(ordered) + waiting)
 
 
 def agreement_words(told: ToldAgreement) -> str:

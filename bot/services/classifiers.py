@@ -55,6 +55,8 @@ class Stats:
     """(name, labels given), most first."""
     latest_job: TrainingJob | None
     agreement: ToldAgreement | None = None
+    waiting: int = 0
+    """Texts of the pool that wait for their first label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class ClassifierService:
         self._registry = stores.registry
         self._jobs = stores.jobs
         self._schedules = stores.schedules
+        self._rounds = stores.rounds
         self._base = base
         self._version_of = version_of
         self._changed = changed
@@ -251,6 +254,7 @@ class ClassifierService:
             annotators=await self._annotators(guild, number),
             latest_job=await self._jobs.latest(guild, number),
             agreement=await self._agreement(guild, number),
+            waiting=await self._rounds.waiting(guild, number),
         )
 
     async def _agreement(self, guild: str, classifier_id: int) -> ToldAgreement:

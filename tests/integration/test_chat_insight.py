@@ -493,9 +493,14 @@ async def test_stats_do_not_wait_for_a_forecast(stage: RealStage, monkeypatch: p
     triage = await stage.classifier()
     await stage.teach(triage, sorted_rows(30))
     monkeypatch.setattr(forecast_module, "PATIENCE", 0.0)
-    assert "It is being computed; ask again in a moment." in (await stage.ada.command("stats")).text
+    await stage.system.stores.examples.add_unlabelled(triage.guild, triage.id, ["one waits"], "1", Source.FILE, 1.0)
+    early = await stage.ada.command("stats")
+    assert "It is being computed; ask again in a moment." in early.text
+    assert "1 without a label, for /teach" in early.text
     monkeypatch.setattr(forecast_module, "PATIENCE", 30.0)
-    assert "would gain most" in (await stage.ada.command("stats")).text
+    known = await stage.ada.click(early, "Look again")
+    assert "would gain most" in known.text
+    assert known.buttons == []
     # The last known one is told while a newer one is made.
     monkeypatch.setattr(forecast_module, "PATIENCE", 0.0)
     await stage.teach(triage, [("crashes again", "bug")])

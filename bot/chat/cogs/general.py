@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from discord import app_commands
 
 from bot.chat import choices
 from bot.chat.buttons import chosen, pressed
+from bot.chat.cards import Button
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.help_cards import Described, help_card, topic_card
 from bot.chat.insight_cards import forecast_words
 from bot.chat.overview_cards import stats_card, status_card
 from bot.chat.sending import begin, show
+from bot.services.forecast import InTheMaking
 from bot.services.people import Role
 
 AnyCommand: TypeAlias = "app_commands.Command[Any, ..., Any]"
@@ -25,11 +28,22 @@ class General(PupilCog):
     @app_commands.autocomplete(classifier=choices.classifiers)
     async def stats(self, interaction: Interaction, classifier: str | None = None) -> None:
         await begin(interaction)
+        await self._stats(interaction, classifier)
+
+    @pressed(r"stats:(?P<classifier>[\w-]+)")
+    async def stats_again(self, interaction: Interaction, classifier: str) -> None:
+        await begin(interaction)
+        await self._stats(interaction, classifier)
+
+    async def _stats(self, interaction: Interaction, classifier: str | None) -> None:
         meant = await self.classifier(self.actor(interaction), classifier)
         schedule = await self.services.training.get_schedule(meant)
         stats = await self.services.classifiers.stats(meant)
-        forecast = forecast_words(await self.services.forecast.of(meant))
-        await show(interaction, stats_card(stats, schedule, self.services.sureness.known(meant), forecast))
+        forecast = await self.services.forecast.of(meant)
+        card = stats_card(stats, schedule, self.services.sureness.known(meant), forecast_words(forecast))
+        if isinstance(forecast, InTheMaking):
+            card = replace(card, rows=((Button("Look again", f"stats:{meant.name}"),),))
+        await show(interaction, card)
 
     @app_commands.command(description="Every command, and what teaching means.")
     async def help(self, interaction: Interaction) -> None:
