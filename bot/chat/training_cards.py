@@ -7,7 +7,7 @@ from datetime import datetime
 
 from bot.chat.cards import Button, Card, Style, Tone
 from bot.chat.decision_cards import newly_broken, tried_words
-from bot.chat.text import bar, block, column, counted, cut, duration, escaped, sentence, when
+from bot.chat.text import bar, block, code, column, counted, cut, duration, escaped, sentence, when
 from bot.services.slots import next_slots
 from bot.services.updates import JobUpdate
 from storage.records import (
@@ -189,13 +189,28 @@ def gain_words(report: EvaluationReport | None, candidate: str = "") -> str:
 def _why(update: JobUpdate, version: ModelVersion, *, live: bool) -> str:
     reason = update.decision.reason if update.decision is not None else version.decision
     if live and update.decision is not None and update.decision.promote and update.report is not None:
-        return f"Better than {escaped(update.report.champion)}."  # its figures stand in the title and in the fields
+        better = f"Better than {escaped(update.report.champion)}."  # its figures stand in the title and in the fields
+        return " ".join(filter(None, [better, price_words(update.report)]))
     words = [cut(sentence(reason), 1500)] if reason else []
     if version.state is VersionState.RETIRED and not live:
         words.append("It answers again when a lead promotes it.")
     elif not live and update.decision is not None and update.decision.promote:
         words.append("It goes live when a lead promotes it.")
     return " ".join(words)
+
+
+FELL_BY, FELL_TEXTS = 0.1, 2
+"""Recall and texts that a label has to lose to be named: less is chance as a rule."""
+
+
+def price_words(report: EvaluationReport) -> str:
+    """The label that pays most for what the others gain: "But `bug` fell from 0.85 to 0.70 (3 of 20 texts)." """
+    label = max(report.labels, key=lambda each: each.champion_recall - each.recall, default=None)
+    fell = 0.0 if label is None else label.champion_recall - label.recall
+    if label is None or fell < FELL_BY or round(fell * label.rows) < FELL_TEXTS:
+        return ""
+    texts = f"{round(fell * label.rows)} of {counted(label.rows, 'text')}"
+    return f"But {code(label.label)} fell from {label.champion_recall:.2f} to {label.recall:.2f} ({texts})."
 
 
 def report_fields(report: EvaluationReport) -> tuple[tuple[str, str], ...]:

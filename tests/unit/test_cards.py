@@ -38,7 +38,7 @@ from bot.chat.overview_cards import (
     versions_card,
 )
 from bot.chat.text import bar, block, code, counted, cut, duration, escaped, listed, percent, quoted
-from bot.chat.training_cards import job_card, next_runs_words, result_card, schedule_words
+from bot.chat.training_cards import job_card, next_runs_words, price_words, result_card, schedule_words
 from bot.inference.forecast import Gain
 from bot.inference.insight import Word
 from bot.services.classifiers import Stats
@@ -443,6 +443,17 @@ class TestTrainings:
     def test_every_state_has_a_card_also_with_nothing_but_a_job(self) -> None:
         for state in JobState:
             assert fitted(job_card(JobUpdate(job(state), CLASSIFIER, "v0"))).title
+
+    def test_the_label_that_pays_for_a_gain_is_named(self) -> None:
+        gains = LabelReport("bug", 40, 0.9, 0.95, 0.7)
+        pays = LabelReport("access", 20, 0.9, 0.70, 0.85)
+        assert (
+            price_words(replace(report(), labels=(gains, pays)))
+            == "But `access` fell from 0.85 to 0.70 (3 of 20 texts)."
+        )
+        assert price_words(replace(report(), labels=(gains, replace(pays, rows=5)))) == "", "one text is chance"
+        assert price_words(replace(report(), labels=(gains, replace(pays, recall=0.80)))) == ""
+        assert price_words(replace(report(), labels=())) == ""
 
 
 class TestOverviews:
