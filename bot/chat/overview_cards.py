@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.chat.answer_cards import version_words
 from bot.chat.cards import Button, Card, Tone
+from bot.chat.paging import page_of, place_words, rows_of, turns
 from bot.chat.text import block, code, counted, cut, duration, escaped, listed, meter, percent, person_words
 from bot.chat.training_cards import schedule_words
 from bot.services.agreement import LEAST_TEXTS
@@ -31,29 +32,42 @@ if TYPE_CHECKING:
     from bot.services.classifiers import Stats, ToldAgreement
 
 MOST_LABELS = 40
-MOST_VERSIONS = 10
+"""In statistics; the list has pages."""
+LABELS_A_PAGE = 40
+VERSIONS_A_PAGE = 10
 MOST_PEOPLE = 8
 WIDTH = 24
 
 
-def labels_card(classifier: Classifier, counts: Sequence[LabelCount]) -> Card:
-    """Every label with how many texts say it, fewest last; names what still has none."""
+def labels_card(classifier: Classifier, counts: Sequence[LabelCount], page: int = 0) -> Card:
+    """Every label with how many texts say it, the fewest last, page by page; names what still has none."""
     if not counts:
         return Card(f"{code(classifier.name)} has no labels yet. A lead adds them with /labels create.")
     ordered = sorted(counts, key=lambda count: -count.total)
     empty = [code(count.label.name) for count in ordered if not count.total]
     without = f"\nStill without a text: {listed(empty, 10)}." if empty else ""
-    return Card(title=f"Labels of {classifier.name}", body=_label_table(ordered) + without, footer=_totals(ordered))
+    shown = page_of(ordered, page, LABELS_A_PAGE)
+    return Card(
+        title=f"Labels of {classifier.name}",
+        body=block(_label_lines(shown.items, ordered[0].total)) + without,
+        footer=place_words(shown.number, shown.pages, _totals(ordered)),
+        rows=rows_of(turns(f"labels:{classifier.name}", shown.number, shown.pages)),
+    )
 
 
 def _label_table(counts: Sequence[LabelCount]) -> str:
-    most = max((count.total for count in counts), default=0) or 1
-    shown = [(cut(count.label.name, WIDTH), count.total) for count in counts[:MOST_LABELS]]
-    width = max((len(name) for name, _ in shown), default=0)
-    lines = [f"{name:<{width}} {total:>5} {meter(total / most, 10)}".rstrip() for name, total in shown]
+    """The labels with the most texts; /labels list has the others."""
+    lines = _label_lines(counts[:MOST_LABELS], counts[0].total)
     if (left := len(counts) - MOST_LABELS) > 0:
-        lines.append(f"and {left} more; the option `label` of /label finds every one")
+        lines.append(f"and {left} more: /labels list")
     return block(lines)
+
+
+def _label_lines(counts: Sequence[LabelCount], most: int) -> list[str]:
+    """One line each; `most` is the longest bar's number of texts."""
+    shown = [(cut(count.label.name, WIDTH), count.total) for count in counts]
+    width = max((len(name) for name, _ in shown), default=0)
+    return [f"{name:<{width}} {total:>5} {meter(total / max(1, most), 10)}".rstrip() for name, total in shown]
 
 
 def _totals(counts: Sequence[LabelCount]) -> str:
@@ -98,7 +112,11 @@ def sure_words(classifier: str, sureness: Sureness) -> str:
 
 
 def versions_card(
-    classifier: Classifier, versions: Sequence[ModelVersion], promotions: Sequence[Promotion], now: float
+    classifier: Classifier,
+    versions: Sequence[ModelVersion],
+    promotions: Sequence[Promotion],
+    now: float,
+    page: int = 0,
 ) -> Card:
     """Versions, newest first, the live one marked, each with its exam; and the last change of what is live."""
     if not versions:
@@ -106,16 +124,18 @@ def versions_card(
             f"{code(classifier.name)} has no trained version yet. It answers from the label names and the labels so "
             "far (v0). A lead trains one with /train now."
         )
-    lines = [version_line(version, now) for version in versions]
+    shown = page_of(versions, page, VERSIONS_A_PAGE)
+    lines = [version_line(version, now) for version in shown.items]
     live = next((version.number for version in versions if version.state is VersionState.CHAMPION), 0)
     latest = [] if live else ["v0 is live: the pretrained model with the labels so far."]
     if promotions:
         latest.append(f"Last change: {promotion_words(promotions[0])}.")
-    row = (Button("Roll back", f"rollback:{classifier.name}:{live}"),)
+    back = (Button("Roll back", f"rollback:{classifier.name}:{live}"),) if live else ()
     return Card(
         title=f"Versions of {classifier.name}",
-        body="\n".join([listed(lines, MOST_VERSIONS, "\n"), "", *latest]).strip(),
-        rows=(row,) if live else (),
+        body="\n".join([*lines, "", *latest]).strip(),
+        footer=place_words(shown.number, shown.pages, counted(len(versions), "version")),
+        rows=rows_of(turns(f"versions:{classifier.name}", shown.number, shown.pages), back),
     )
 
 

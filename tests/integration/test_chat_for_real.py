@@ -52,3 +52,12 @@ async def test_autocomplete_warns_that_a_text_has_a_label(stage: RealStage) -> N
     offered = await stage.jonas.autocomplete("label", focused="label", text="It  crashes")
     assert [choice["value"] for choice in offered if "its label now" in choice["name"]] == ["question"]
     assert not any("its label now" in one["name"] for one in await stage.jonas.autocomplete("label", focused="label"))
+
+
+async def test_a_long_list_of_labels_has_pages(stage: RealStage) -> None:
+    await stage.classifier("wide", " ".join(f"label-{number}" for number in range(90)))
+    first = await stage.ada.command("labels list", classifier="wide")
+    assert "Page 1 of 3" in first.text
+    last = await stage.ada.click(await stage.ada.click(first, "▶"), "▶")
+    assert "Page 3 of 3" in last.text
+    assert last.buttons == ["◀"]

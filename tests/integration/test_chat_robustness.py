@@ -224,6 +224,7 @@ class TestCommands:
             "change:7", "unchange:7", "changes:a-b:1", "unchanges:a-b", "revert:7", "unrevert:7", "rules:a-b:0",
             "unrule:a-b", "rerule:7", "tie:a-b:7", "settle:a-b:7:8", "unsettle:a-b:7:9", "rule:a-b:7:8:9",
             "ruled:a-b:7:8:9", "pick:c.a-b.7:0", "create:7", "propose:7", "accept:7", "decline:7", "help",
+            "stats:a-b", "labels:a-b:1", "versions:a-b:1",
             "round:ab:1:is:7", "round:ab:1:pick", "round:ab:1:page:2", "round:ab:1:type", "round:ab:1:typed",
             "round:ab:1:unsure", "round:ab:1:skipped", "round:ab:undo", "more:a-b:10",
         ]  # fmt: skip

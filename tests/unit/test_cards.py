@@ -457,10 +457,13 @@ class TestTrainings:
 
 
 class TestOverviews:
-    def test_labels_are_listed_with_counts_and_the_rest_is_counted(self) -> None:
+    def test_labels_are_listed_with_counts_page_by_page(self) -> None:
         counts = [LabelCount(Label(n, "g", 1, f"label {n}"), n, 0) for n in range(50)]
         card = labels_card(CLASSIFIER, counts)
-        assert "and 10 more" in card.body
+        last = labels_card(CLASSIFIER, counts, 1)
+        told = (card.body + last.body).splitlines()
+        assert all(sum(line.split()[:2] == ["label", str(n)] for line in told) == 1 for n in range(50))
+        assert (card.ids, last.ids) == (["labels:triage:1"], ["labels:triage:0"])
         assert "Still without a text: `label 0`." in card.body
         assert "50 labels" in card.footer
 
@@ -470,6 +473,14 @@ class TestOverviews:
         assert "**v1** live · 0.84 → 0.87 on 118 texts · 2 h ago" in card.body
         assert "v0 → v1 by the gate" in card.body
         assert card.ids[-1:] == ["rollback:triage:1"]
+
+    def test_thirty_versions_have_three_pages(self) -> None:
+        every = [replace(VERSION, number=number) for number in range(30, 0, -1)]
+        pages = [versions_card(CLASSIFIER, every, [], 0.0, page) for page in range(3)]
+        assert [f"**v{n}**" for n in range(30, 0, -1)] == re.findall(
+            r"\*\*v\d+\*\*", "".join(one.body for one in pages)
+        )
+        assert pages[1].ids == ["versions:triage:0", "versions:triage:2"]
 
     def test_a_damaged_report_does_not_hide_the_version(self) -> None:
         retired = replace(VERSION, state=VersionState.RETIRED, report="{")

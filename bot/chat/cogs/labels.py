@@ -7,6 +7,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.chat import choices
+from bot.chat.buttons import pressed
 from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.cogs.curating import codebook
@@ -51,8 +52,16 @@ class LabelCommands(PupilCog, commands.GroupCog, group_name="labels", group_desc
     @app_commands.autocomplete(classifier=choices.classifiers)
     async def show_all(self, interaction: Interaction, classifier: str | None = None) -> None:
         await begin(interaction)
+        await self._list(interaction, classifier)
+
+    @pressed(r"labels:(?P<classifier>[\w-]+):(?P<page>\d{1,4})")
+    async def turn(self, interaction: Interaction, classifier: str, page: str) -> None:
+        await begin(interaction)
+        await self._list(interaction, classifier, int(page))
+
+    async def _list(self, interaction: Interaction, classifier: str | None, page: int = 0) -> None:
         chosen = await self.classifier(self.actor(interaction), classifier)
-        await show(interaction, labels_card(chosen, await self.services.classifiers.labels(chosen)))
+        await show(interaction, labels_card(chosen, await self.services.classifiers.labels(chosen), page))
 
     @app_commands.command(description="Give a label another name (leads). What was learned about it stays.")
     @app_commands.describe(label="Which label", new_name="Its new name", classifier=WHICH)

@@ -27,10 +27,18 @@ class ModelCommands(PupilCog, commands.GroupCog, group_name="model", group_descr
     @app_commands.autocomplete(classifier=choices.classifiers)
     async def show_all(self, interaction: Interaction, classifier: str | None = None) -> None:
         await begin(interaction)
+        await self._list(interaction, classifier)
+
+    @pressed(r"versions:(?P<classifier>[\w-]+):(?P<page>\d{1,4})")
+    async def turn(self, interaction: Interaction, classifier: str, page: str) -> None:
+        await begin(interaction)
+        await self._list(interaction, classifier, int(page))
+
+    async def _list(self, interaction: Interaction, classifier: str | None, page: int = 0) -> None:
         chosen = await self.classifier(self.actor(interaction), classifier)
         versions = await self.services.promotion.versions(chosen)
         promotions = await self.services.promotion.promotions(chosen)
-        await show(interaction, versions_card(chosen, versions, promotions, time.time()))
+        await show(interaction, versions_card(chosen, versions, promotions, time.time(), page))
 
     @app_commands.command(description="Two versions side by side: which is better, and what flipped between them.")
     @app_commands.rename(one="a", other="b")
