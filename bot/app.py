@@ -137,7 +137,14 @@ async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack)
             lease=settings.lease,
         )
     )
-    training = TrainingService(stores, runner, settings.snapshots, settings.training_recipe, settings.seed)
+    training = TrainingService(
+        stores,
+        runner,
+        settings.snapshots,
+        settings.training_recipe,
+        settings.seed,
+        captured=settings.capture_messages,
+    )
     # What goes on beside all that, and ends with it
     lag = LoopLag()
     stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))

@@ -74,6 +74,10 @@ class Settings(BaseSettings):
     precision: Literal["int8", "fp32"] = "int8"
     """Of the encoders that answer: fp32 takes three times the time and four times the memory."""
 
+    # What may be learned from
+    capture_messages: bool = False
+    """Whether the menu Label may make examples of chat messages: only where Discord has permitted it."""
+
     # Serving
     inference_threads: int = Field(default_factory=lambda: max(1, min(4, os.cpu_count() or 1)), ge=1, le=64)
     queue_limit: int = Field(default=1024, ge=1)

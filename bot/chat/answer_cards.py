@@ -186,11 +186,14 @@ def name_form(key: str) -> Form:
     return Form(f"named:{key}", WHICH_LABEL, (Input("label", "Label", most=MAX_LABEL),))
 
 
-def teach_form(classifier: str, labels: Sequence[str], text: str = "") -> Form:
-    """A long text and its label. `labels` best first; more than 25 are typed instead of chosen."""
+def teach_form(classifier: str, labels: Sequence[str], text: str = "", *, author: str = "") -> Form:
+    """A long text and its label. `labels` best first; more than 25 are typed instead of chosen.
+
+    `author`: who wrote the text, where it is somebody's message.
+    """
     choices = tuple(Choice(name, name) for name in labels) if len(labels) <= MAX_CHOICES else ()
     return Form(
-        f"teach:{classifier}",
+        f"capture:{classifier}:{author}" if author else f"teach:{classifier}",
         f"Teach {classifier}",
         (
             Input("text", "Text", value=text, long=True, most=MAX_TEXT),

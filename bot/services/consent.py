@@ -28,6 +28,11 @@ class Consent:
     def is_out(self, actor: Actor) -> bool:
         return (actor.guild, actor.id) in self._out
 
+    def require_author(self, guild: str, author: str) -> None:
+        """The check before somebody else's message is stored. Raises NotAllowed: its author has opted out."""
+        if (guild, author) in self._out:
+            raise NotAllowed("Who wrote this message has opted out, so it is not stored.")
+
     def require(self, actor: Actor, role: Role, what: str, classifier: Classifier | None = None) -> None:
         """The check before words of `actor` are stored; `what` completes "... may". No `classifier`: not known yet.
 

@@ -144,6 +144,24 @@ class LabelingService:
         notes = [note, "This text had been removed; now it counts again." if result.came_back else ""]
         return replace(await self._receipt(classifier, result, guess, version), note=" ".join(filter(None, notes)))
 
+    async def label_message(
+        self, actor: Actor, classifier: Classifier, text: str, label: str, author: str
+    ) -> LabelReceipt:
+        """Stores a label for somebody else's message, where the operator allows that.
+
+        The text is its author's: `/privacy` shows it to them, and they can have it deleted.
+
+        Raises:
+            As `label`; NotAllowed also where the author has opted out.
+        """
+        self._consent.require(actor, Role.MEMBER, "label texts", classifier)
+        self._consent.require_author(actor.guild, author)
+        await self.find_label(classifier, label)  # a misspelt one leaves no text behind
+        await self._examples.add_unlabelled(
+            actor.guild, classifier.id, [check_text(text)], author, Source.MESSAGE, time.time()
+        )
+        return await self.label(actor, classifier, text, label, Source.MESSAGE)
+
     async def label_of(self, classifier: Classifier, text: str) -> str | None:
         """The label that a text has now; None: it has none, is not known, or is no text. Never raises."""
         with suppress(PupilError):

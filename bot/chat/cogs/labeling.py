@@ -17,7 +17,7 @@ from bot.chat.sending import ask, begin, show
 from bot.chat.text import quoted
 from bot.services.people import Actor, Role
 from bot.services.texts import check_text
-from storage.errors import NotFound, UnknownLabel, UserError
+from storage.errors import InvalidInput, NotFound, UnknownLabel, UserError
 from storage.records import Classifier, Source
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ NOTHING_TO_UNDO = "There is nothing to take back. `/history` shows what you did.
 TAKEN_BACK_ALREADY = "That label was taken back already."
 CAPTURE_IS_OFF = (
     "Pupil does not learn from chat messages here. Discord's Developer Policy (rule 21) does not let bots train on "
-    "what people write in the chat without Discord's permission, so capture is off. To teach it, type a text of your "
-    "own with `/label`."
+    "what people write in the chat without Discord's permission, so capture is off; the operator can switch it on "
+    "where there is such a permission. To teach it, type a text of your own with `/label`."
 )
 
 
@@ -133,5 +133,26 @@ class Labeling(PupilCog):
         await show(interaction, undo_card(receipt))
 
     async def label_message(self, interaction: Interaction, message: discord.Message) -> None:
-        """The message menu: answers why it cannot."""
-        await show(interaction, Card(CAPTURE_IS_OFF))
+        """The message menu: a form with its text, where the operator allows that; else why not."""
+        if not self.bot.settings.capture_messages:
+            await show(interaction, Card(CAPTURE_IS_OFF))
+            return
+        actor = self.actor(interaction)
+        actor.require(Role.MEMBER, "label texts")
+        if not message.content.strip():
+            raise InvalidInput("This message has no text to label.")
+        text, chosen = check_text(message.content), await self.classifier(actor, None)
+        labels = await self._labels(chosen, text)
+        await ask(interaction, teach_form(chosen.name, labels, text, author=str(message.author.id)))
+
+    @pressed(r"capture:(?P<classifier>[\w-]+):(?P<author>\d+)")
+    async def captured(self, interaction: Interaction, classifier: str, author: str) -> None:
+        """The form of a message was sent."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        if not self.bot.settings.capture_messages:
+            await show(interaction, Card(CAPTURE_IS_OFF))
+            return
+        actor, given = self.actor(interaction), answers(interaction)
+        chosen = await self.classifier(actor, classifier)
+        receipt = await self.services.labeling.label_message(actor, chosen, given["text"], given["label"], author)
+        await show(interaction, receipt_card(receipt, chosen.name))
