@@ -195,28 +195,34 @@ def _holdings(connection: sqlite3.Connection, guild: str, person: str) -> Holdin
 
 
 _OTHERS = """
-EXISTS (
+source <> 'message' AND EXISTS (
     SELECT 1 FROM label_events AS event
     LEFT JOIN label_events AS undone ON undone.guild = event.guild AND undone.id = event.undoes
     WHERE event.guild = examples.guild AND event.classifier_id = examples.classifier_id
       AND event.example_id = examples.id AND event.annotator <> :person AND coalesce(undone.annotator, '') <> :person
 )
 """
-"""Whether somebody else labelled an example. What takes back a label of the person counts as theirs, whoever did it."""
+"""Whether somebody else labelled an example: then it is theirs, too, unless it is the person's own chat message. What
+takes back a label of the person counts as theirs, whoever did it."""
 
 _SUBMITTED = "SELECT id, classifier_id, hash FROM examples WHERE guild = :guild AND submitted_by = :person"
-_ONLY_THEIRS = f"{_SUBMITTED} AND NOT {_OTHERS}"
+_ONLY_THEIRS = f"{_SUBMITTED} AND NOT ({_OTHERS})"
 _SHARED = f"{_SUBMITTED} AND {_OTHERS}"
 
 _EVENTS = (
     "guild = :guild AND (annotator = :person OR undoes IN "
-    "(SELECT id FROM label_events WHERE guild = :guild AND annotator = :person))"
+    "(SELECT id FROM label_events WHERE guild = :guild AND annotator = :person) OR example_id IN "
+    "(SELECT id FROM examples WHERE guild = :guild AND submitted_by = :person AND source = 'message'))"
 )
-"""The label events of a person, and whatever takes one of them back."""
+"""The label events of a person, whatever takes one of them back, and all about their own chat messages."""
 
-_COUNT_EVENTS = f"SELECT count(*) FROM label_events WHERE {_EVENTS}"  # noqa: S608 - of constants, as the next three
+_COUNT_EVENTS = f"SELECT count(*) FROM label_events WHERE {_EVENTS}"  # noqa: S608 - of constants, as the next four
 _LABELLED = f"SELECT DISTINCT example_id, classifier_id FROM label_events WHERE {_EVENTS}"  # noqa: S608
 _DELETE_EVENTS = f"DELETE FROM label_events WHERE {_EVENTS}"  # noqa: S608
+_DELETE_REVERT_EVENTS = f"""
+DELETE FROM revert_events
+WHERE guild = :guild AND event_id IN (SELECT id FROM label_events WHERE {_EVENTS})
+"""  # noqa: S608
 _UNLINK_FEEDBACK = f"""
 UPDATE feedback SET event_id = NULL
 WHERE guild = :guild AND event_id IN (SELECT id FROM label_events WHERE {_EVENTS})
@@ -296,6 +302,7 @@ def _forget_reverts(connection: sqlite3.Connection, at: Mapping[str, str]) -> No
         "(SELECT id FROM reverts WHERE guild = :guild AND annotator = :person)",
         at,
     )
+    connection.execute(_DELETE_REVERT_EVENTS, at)
     connection.execute("DELETE FROM reverts WHERE guild = :guild AND annotator = :person", at)
     connection.execute(
         "DELETE FROM drafts WHERE guild = :guild AND (by = :person OR json_extract(wanted, '$.annotator') = :person)",

@@ -220,3 +220,16 @@ async def test_opting_out_is_remembered_for_one_person_in_one_guild(store: Store
 
 async def test_a_guild_is_greeted_once(store: Store) -> None:
     assert [await store.guilds.greet(guild, 1.0) for guild in (GUILD, GUILD, "g2")] == [True, False, True]
+
+
+async def test_a_chat_message_goes_with_its_author_whoever_labelled_it(store: Store, triage: Triage) -> None:
+    await store.examples.add_unlabelled(GUILD, triage.id, ["walrus said"], "ada", Source.MESSAGE, 1.0)
+    for who in ("jonas", "maria"):
+        await store.examples.add_label(GUILD, triage.id, "walrus said", triage.bug.id, who, Source.MESSAGE, 2.0)
+    draft = await store.drafts.add(GUILD, triage.id, {"annotator": "jonas", "since": 0.0}, "maria", 1.0)
+    await store.reverts.confirm(GUILD, draft.id, "maria", 4.0)
+    await store.examples.add_label(GUILD, triage.id, "another", triage.bug.id, "jonas", Source.COMMAND, 5.0)
+    erased = await store.privacy.forget(GUILD, "ada", {})
+    assert (erased.texts, erased.kept_texts, erased.label_events) == (1, 0, 3)
+    assert "alrus" not in await store.db.read(lambda connection: "\n".join(connection.iterdump()))
+    assert [row.text for row in await store.examples.current(GUILD, triage.id)] == ["another"]
