@@ -160,12 +160,13 @@ class Rounds:
         return await self._db.write(unit)
 
     async def reopen(self, guild: str, round_id: str, position: int, now: float) -> bool:
-        """The question is asked once more; False: it is open already, or there is no such question."""
+        """The question is asked once more; False: it is open already, its text was removed, or there is none."""
 
         def unit(tables: sqlite_utils.Database) -> bool:
             done = tables.conn.execute(
                 "UPDATE questions SET outcome = NULL, event_id = NULL, answered_at = NULL, asked_at = ? "
-                "WHERE guild = ? AND round = ? AND position = ? AND outcome IS NOT NULL",
+                "WHERE guild = ? AND round = ? AND position = ? AND outcome IS NOT NULL AND EXISTS (SELECT 1 "
+                "FROM examples WHERE examples.id = questions.example_id AND examples.removed_at IS NULL)",
                 (now, guild, round_id, position),
             )
             return done.rowcount > 0

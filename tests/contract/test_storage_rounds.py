@@ -102,3 +102,15 @@ async def test_an_import_that_is_taken_back_takes_its_questions_along(
     assert await store.rounds.questions(GUILD, ada) == []
     with pytest.raises(NotFound):
         await store.rounds.get(GUILD, "unknown")
+
+
+async def test_a_question_about_a_removed_text_is_not_opened_again(
+    store: Store, triage: Triage, pool: dict[str, int]
+) -> None:
+    ada = await begin(store, triage, "ada")
+    await ask(store, ada, pool["one"])
+    await store.rounds.settle(GUILD, ada, 1, Outcome.SKIPPED, None, 11.0)
+    await store.examples.remove(GUILD, pool["one"], "maria", 12.0)
+    assert not await store.rounds.reopen(GUILD, ada, 1, 13.0)
+    await store.examples.restore(GUILD, pool["one"], "maria", 14.0)
+    assert await store.rounds.reopen(GUILD, ada, 1, 15.0)
