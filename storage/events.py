@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from storage.errors import InvalidInput
+from storage.errors import Conflict, InvalidInput
 from storage.lookups import current_label, find_event, find_example, find_label
 from storage.records import MAX_TEXT, EventKind, Example, Label, LabelEvent, Source, Split, normalise
 from storage.removals import set_removed
@@ -104,6 +104,16 @@ def cast(connection: sqlite3.Connection, vote: Vote) -> LabelResult:
         previous=previous.name if previous else None,
         came_back=came_back,
     )
+
+
+def check_label(connection: sqlite3.Connection, vote: Vote, allowed: Collection[int | None]) -> None:
+    """Raises Conflict unless the text of a vote has one of these labels now; None: no label, or a tie."""
+    at = (vote.guild, vote.classifier_id, vote.hash)
+    found = row(connection, "SELECT id FROM examples WHERE guild = ? AND classifier_id = ? AND hash = ?", at)
+    label = None if found is None else current_label(connection, vote.guild, vote.classifier_id, found["id"])
+    if (None if label is None else label.id) not in allowed:
+        what = f"it is `{label.name}`" if label else "it has no label"
+        raise Conflict(f"#{found['id'] if found else 0} is settled already: {what} now. Nothing was changed.")
 
 
 def cast_many(connection: sqlite3.Connection, votes: Sequence[Vote]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlite_utils
@@ -72,21 +72,29 @@ class Examples:
         kind: EventKind = EventKind.VOTE,
         picked_by_model: bool = False,
         batch: str | None = None,
+        only_from: Collection[int | None] | None = None,
     ) -> LabelResult:
         """Give a text a label; the example is made if the text is new. On disk when this returns.
 
         With its first label an example becomes golden or train, for good (see `storage.events.choose_split`). The same
-        vote again is the same event: it is safe to repeat a call whose answer was lost.
+        vote again is the same event: it is safe to repeat a call whose answer was lost. `only_from` are the labels that
+        the text may have until now (None: no label); looked at and written as one, so of two people one comes first.
 
         Raises:
             InvalidInput: see `storage.events.clean_text`; or `kind` is a retraction.
-            NotFound: no such label in this classifier.
+            NotFound: no such label in this classifier. Conflict: the text has a label that is not among `only_from`.
         """
         if kind is EventKind.RETRACTION:
             raise InvalidInput("A label is taken back with retract, not with add_label.")
         text, hash = _checked(text)
         vote = Vote(guild, classifier_id, text, hash, label_id, annotator, source, now, kind, picked_by_model, batch)
-        return await self._db.write(lambda tables: events.cast(tables.conn, vote))
+
+        def unit(tables: sqlite_utils.Database) -> LabelResult:
+            if only_from is not None:
+                events.check_label(tables.conn, vote, only_from)
+            return events.cast(tables.conn, vote)
+
+        return await self._db.write(unit)
 
     async def add_many(
         self,

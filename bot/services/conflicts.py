@@ -107,6 +107,7 @@ class ConflictService:
             Source.COMMAND,
             time.time(),
             kind=EventKind.RULING,
+            only_from={None, label.id},
         )
         self._serving.touch(classifier)
         log.info("conflict.settled", extra={"classifier": classifier.id, "example": example_id})

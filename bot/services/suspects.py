@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from bot.inference.insight import Material, Studies, doubted
 from bot.services.consent import Consent
@@ -116,8 +117,10 @@ class SuspectService:
             return found
         start = position if found.event == event else 0
         kept = await self._kept.of(classifier.guild, classifier.id)
-        for place, doubt in enumerate(found.doubts[start:], start):
-            if doubt.example_id in kept or not await self._stands(classifier, doubt):
+        every = {label.id: label for label in await self._classifiers.every_label(classifier.guild, classifier.id)}
+        for place, listed in enumerate(found.doubts[start:], start):
+            doubt = _as_called_now(listed, every)
+            if doubt is None or doubt.example_id in kept or not await self._stands(classifier, doubt):
                 continue
             opinions = await self._opinions.of(classifier.guild, classifier.id, [doubt.example_id])
             return Doubted(classifier.name, found.event, place, len(found.doubts), doubt, tuple(opinions))
@@ -175,6 +178,7 @@ class SuspectService:
         result = await self._examples.add_label(
             *(actor.guild, classifier.id, example.text, wanted.id, actor.id, Source.COMMAND, time.time()),
             kind=EventKind.RULING,
+            only_from={label_id, wanted.id},
         )
         self._serving.touch(classifier)
         log.info("label.ruled", extra={"classifier": classifier.id, "example": example_id})
@@ -222,6 +226,19 @@ class SuspectService:
             what = f"is `{now.name}` now" if now else "has no label now"
             raise Conflict(f"Somebody was faster: this text {what}. Nothing was changed; Skip leads on.")
         return now
+
+
+def _as_called_now(doubt: Doubt, every: Mapping[int, Label]) -> Doubt | None:
+    """The doubt under the labels' names of today; None: one is in use no more, or both have become one label."""
+
+    def now(label: Label) -> Label:
+        known = every.get(label.id, label)
+        return known if known.merged_into is None else every.get(known.merged_into, known)
+
+    label, suggested = now(doubt.label), now(doubt.suggested)
+    if label.archived or suggested.archived or label.id == suggested.id:
+        return None
+    return replace(doubt, label=label, suggested=suggested)
 
 
 def _doubts(material: Material) -> list[Doubt] | NotJudged:

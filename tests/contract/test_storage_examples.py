@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.errors import InvalidInput, NotFound, StorageError
+from storage.errors import Conflict, InvalidInput, NotFound, StorageError
 from storage.events import GOLDEN_LIMIT, falls_golden
 from storage.records import MAX_TEXT, EventKind, LabelledText, Source, Split, text_hash
 from tests.contract.conftest import GUILD, Store, Triage
@@ -346,3 +347,18 @@ async def test_unlabelled_texts_wait_in_the_pool_until_labelled_or_taken_out(sto
     with pytest.raises(InvalidInput):
         await store.examples.add_unlabelled(*at, ["three", " "], "ada", Source.FILE, 6.0)
     assert await store.examples.find(*at, "three") is None
+
+
+async def test_of_two_rulings_at_once_that_expect_no_label_one_is_refused(store: Store, triage: Triage) -> None:
+    await say(store, triage, "ada", "bug")
+    await say(store, triage, "jonas", "question")
+    rulings = [
+        say(store, triage, who, label, kind=EventKind.RULING, only_from={None, label_id})
+        for who, label, label_id in (("maria", "bug", triage.bug.id), ("lea", "question", triage.question.id))
+    ]
+    first, second = await asyncio.gather(*rulings, return_exceptions=True)
+    assert first.label == triage.bug
+    assert isinstance(second, Conflict)
+    assert await now(store, triage) == "bug"
+    again = await say(store, triage, "maria", "bug", kind=EventKind.RULING, only_from={None, triage.bug.id})
+    assert again.event == first.event

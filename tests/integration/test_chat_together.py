@@ -3,6 +3,7 @@ something of theirs waits, an undo follows an import. Real services behind the r
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -229,6 +230,16 @@ class TestATextIsRemovedUnderAnOpenCard:
         assert "Nothing was taught" in (await stage.ada.click(card, "bug")).text
         assert (await stage.services.examples.search(triage, "")).total == 0
 
+    async def test_an_undone_question_about_it_is_not_asked_again(self, stage: RealStage, triage: Classifier) -> None:
+        await fill_pool(stage, triage)
+        answered = await stage.ada.click(await stage.ada.command("teach"), "bug")
+        await stage.maria.command("examples remove", id="#1")
+        undone = await stage.ada.click(answered, "Undo")
+        assert "Took `bug` back" in undone.text
+        assert "unlabelled text 0" not in undone.text
+        assert "Saved as `idea`" in (await stage.ada.click(undone, "idea")).text
+        assert (await stage.services.examples.search(triage, "")).total == 7
+
     async def test_whoever_labels_it_again_is_told_that_it_had_been_removed(
         self, stage: RealStage, triage: Classifier
     ) -> None:
@@ -250,3 +261,46 @@ async def test_the_leads_role_is_enough_to_be_shown_the_pins_to_remove(stage: Re
     await stage.services.setup.choose_roles(LEAD, lead_role=LEADS)
     assert len(await stage.jonas.autocomplete("pin remove", focused="pin")) == 1
     assert await stage.ada.autocomplete("pin remove", focused="pin") == []
+
+
+WORDS = {"bug": "crash error freeze", "question": "how what where", "idea": "please add wish"}
+
+
+def with_wrong_labels() -> list[tuple[str, str]]:
+    """210 texts, of which every tenth has the label that comes before its own."""
+    labels = list(WORDS)
+    return [
+        (f"{WORDS[labels[(number + (number % 10 == 0)) % 3]]} {number}", labels[number % 3]) for number in range(210)
+    ]
+
+
+class TestALabelChangesUnderAListOfDoubtfulOnes:
+    async def test_the_next_cards_have_the_names_of_today(self, stage: RealStage, triage: Classifier) -> None:
+        await stage.teach(triage, with_wrong_labels())
+        card = await stage.maria.command("suspects")
+        await rename(stage, "bug", "defect")
+        seen = ""
+        while "Skip" in card.buttons:
+            card = await stage.maria.click(card, "Skip")
+            seen += card.text + " ".join(card.buttons)
+        assert "labelled `defect` by setup" in seen
+        assert "Change to defect" in seen
+        assert "`bug`" not in seen
+
+    async def test_no_label_that_is_in_use_no_more_is_suggested(self, stage: RealStage, triage: Classifier) -> None:
+        await stage.teach(triage, with_wrong_labels())
+        card = await stage.maria.command("suspects")
+        await stage.maria.click(await stage.maria.command("labels merge", label="question", into="bug"), "Merge")
+        await stage.maria.click(await stage.maria.command("labels archive", label="idea"), "Archive")
+        card = await stage.maria.click(card, "Skip")
+        assert "That was the last one" in card.text
+
+
+async def test_of_two_leads_who_settle_at_once_the_second_is_told(stage: RealStage, triage: Classifier) -> None:
+    await stage.services.setup.choose_roles(LEAD, lead_role=LEADS)
+    await stage.ada.command("label", text="it crashes", label="bug")
+    await stage.jonas.command("label", text="it crashes", label="idea")
+    cards = [await person.command("conflicts") for person in (stage.maria, stage.jonas)]
+    told = await asyncio.gather(stage.maria.click(cards[0], "bug"), stage.jonas.click(cards[1], "idea"))
+    assert sum(reply.text.startswith("Settled") for reply in told) == 1
+    assert sum("#1 is settled already" in reply.text for reply in told) == 1
