@@ -497,7 +497,8 @@ async def test_stats_do_not_wait_for_a_forecast(stage: RealStage, monkeypatch: p
     early = await stage.ada.command("stats")
     assert "It is being computed; ask again in a moment." in early.text
     assert "1 without a label, for /teach" in early.text
-    monkeypatch.setattr(forecast_module, "PATIENCE", 30.0)
+    monkeypatch.setattr(forecast_module, "PATIENCE", 120.0)
+    stage.ada.timeout = 150  # it is made at the lowest priority: on a busy machine that takes its time
     known = await stage.ada.click(early, "Look again")
     assert "would gain most" in known.text
     assert known.buttons == []
