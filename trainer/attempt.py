@@ -18,6 +18,8 @@ class Attempt:
         self.folder = folder
         self.run: Run | None = None
         self.cancelled = False
+        self.superseded = False
+        """A later attempt ended this one, and goes on from its checkpoint."""
         self.result: Result | None = None
         self.state = RunState.WAITING
         self._events: list[Progress] = []

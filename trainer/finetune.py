@@ -1,15 +1,18 @@
 """The training loop: a generator that yields each step and leaves a trained network behind.
 
 Head first, then the body (LP-FT): the head starts as class means plus label names over the pretrained encoder, so the
-first gradients already come from a good classifier. The caller decides about progress, saving and stopping. It does
-not know snapshots, files or versions. Sources of the numbers: trainer/LOG.md.
+first gradients already come from a good classifier. The caller decides about progress and stopping, and gives the stage
+of a checkpoint to go on from and to keep. It does not know snapshots, jobs or versions. Sources of the numbers:
+trainer/LOG.md.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from storage.errors import TrainingFailed
+from trainer.checkpoint import Stage, random_state, restore_random_state
 from trainer.network import Network, pad
+
+log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 
@@ -30,6 +36,11 @@ FREQUENCY_REMOVED = 1.5
 three with 2 rows and three with 150: recall of the rare ones 40 % without, 66 % with 1, 80 % with 1.5, 88 % with 2; of
 the others 98, 98, 95 and 94 %. More than 1, because few rows are learned by heart and then look sure.
 """
+SHORT_OF_MEMORY = (
+    *("can't allocate memory", "not enough memory", "out of memory"),
+    "can't start new thread",  # Python, where there is no room for a stack
+    "could not create a primitive",  # oneDNN
+)
 AT_LEAST = {"epochs": 1, "continue_epochs": 1, "batch": 1, "least_steps": 1, "most_steps": 1, "scale": 1e-3}
 """What a number of a recipe must reach, where 0 is not enough."""
 AT_MOST = {"dropout": 0.9, "warm_up": 1.0, "fp32": 1}
@@ -73,6 +84,8 @@ class Recipe:
     """1: encoders are exported in float32 instead of int8. Three times the time of an answer, four times the memory."""
     cache_bytes: int = 512 * 2**20
     """Hidden states of the frozen layers kept in memory at most; above it they are computed anew in every step."""
+    checkpoint_seconds: float = 30.0
+    """Between two checkpoints of the training loop: at most so much is done again after a crash."""
 
     @property
     def precision(self) -> str:
@@ -145,10 +158,11 @@ def finetune(
     *,
     seed: int,
     continuing: bool = False,
+    stage: Stage | None = None,
 ) -> Iterator[Step]:
     """Train `network` and `head` in place; yields after each step. Both end in evaluation mode.
 
-    Deterministic on a CPU for a seed and a number of threads.
+    Deterministic on a CPU for a seed and a number of threads, also when it goes on from what `stage` has kept.
 
     Raises:
         TrainingFailed: the loss is not a finite number.
@@ -167,25 +181,104 @@ def finetune(
     classes = torch.tensor(targets)
     frequency = _log_frequency(targets, len(head.rows)).to(device)
     _set_training(network, head, recipe.dropout)
-    for step, chosen in enumerate(_batches(lower.lengths, recipe.batch, steps, seed), start=1):
+
+    def add_gradients(chosen: NDArray[np.int64], share: float) -> Tensor:
+        """Those of the rows at these positions, which are `share` of the batch; their part of its mean loss."""
         with _autocast(device):
             hidden, mask = lower.batch(chosen)
             hidden = network.run_layers(hidden, mask, network.layers[frozen:]) if frozen else hidden
         logits = head(network.pool(hidden, mask))
-        loss = functional.cross_entropy(logits + frequency, classes[torch.as_tensor(chosen)].to(device))
+        loss = functional.cross_entropy(logits + frequency, classes[torch.as_tensor(chosen)].to(device)) * share
         loss.backward()
+        return loss.detach()
+
+    done = _restore(stage, trained, optimizer, schedule)
+    batches, pieces = _batches(lower.lengths, recipe.batch, steps, seed), Pieces(optimizer)
+    for step, chosen in enumerate(islice(batches, done, None), start=done + 1):
+        loss = pieces.add_up(chosen, add_gradients)
         nn.utils.clip_grad_norm_(trained, recipe.clip)
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
-        value = float(loss.detach())
+        value = float(loss)  # only now: a GPU goes on computing until somebody wants to know
         if not math.isfinite(value):
             raise TrainingFailed(f"The loss became {value} in step {step} of {steps}; lower body_rate in the recipe.")
+        if stage is not None:
+            stage.offer(step, lambda: _state(trained, optimizer))
         yield Step(math.ceil(step / math.ceil(len(texts) / recipe.batch)), epochs, step, steps, value)
     if not all(bool(torch.isfinite(parameter).all()) for parameter in trained):
         raise TrainingFailed(f"Weights are not finite after {steps} steps; lower body_rate in the recipe.")
     network.eval()
     head.eval()
+
+
+class Pieces:
+    """A batch in as many pieces as memory asks for: their gradients add up to those of the whole.
+
+    Found by trying: where a piece does not fit, the batch and all after it are cut into twice as many.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+        self.count = 1
+
+    def add_up(self, chosen: NDArray[np.int64], add: Callable[[NDArray[np.int64], float], Tensor]) -> Tensor:
+        """The batch's mean loss, its gradients added by `add(positions, share of the batch)`.
+
+        Raises:
+            MemoryError, RuntimeError: even single rows do not fit; and whatever else `add` raises.
+        """
+        while True:
+            try:
+                parts = [part for part in np.array_split(chosen, self.count) if len(part)]
+                return torch.stack([add(part, len(part) / len(chosen)) for part in parts]).sum()
+            except (MemoryError, RuntimeError) as error:
+                if not is_short_of_memory(error) or self.count >= len(chosen):
+                    raise
+            self._optimizer.zero_grad()
+            torch.cuda.empty_cache()
+            self.count *= 2
+            log.warning("batch.cut", extra={"pieces": self.count})
+
+
+def is_short_of_memory(error: BaseException) -> bool:
+    """Whether memory, of the machine or of the GPU, was not enough: torch says so in words of its own."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in SHORT_OF_MEMORY)
+
+
+def _state(trained: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All that the next step depends on, but what a seed gives."""
+    tensors = {f"weight.{index}": parameter.detach() for index, parameter in enumerate(trained)}
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
+    return tensors | random_state()
+
+
+def _restore(
+    stage: Stage | None,
+    trained: Sequence[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+) -> int:
+    """Bring everything to where `stage` was kept; the steps that were done by then."""
+    saved = None if stage is None else stage.read()
+    if saved is None:
+        return 0
+    with torch.no_grad():
+        for index, parameter in enumerate(trained):
+            parameter.copy_(saved.tensors[f"weight.{index}"])
+    states: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(trained))}
+    for name, value in saved.tensors.items():
+        if name.startswith("optimizer."):
+            _, number, key = name.split(".")
+            states[int(number)][key] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
+    schedule.load_state_dict(schedule.state_dict() | {"last_epoch": saved.step, "_step_count": saved.step + 1})
+    for group, rate, factor in zip(optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
+        group["lr"] = rate * factor(saved.step)
+    restore_random_state(saved.tensors)
+    log.info("training.resumed", extra={"step": saved.step})
+    return saved.step
 
 
 def _log_frequency(targets: NDArray[np.int64], classes: int) -> Tensor:

@@ -125,7 +125,10 @@ class Jobs:
         if (job := self._active.get(job_id)) is not None:
             await self._cancel(job)
             return job.status(after=0)
-        return self._stored(job_id, after=0)
+        status = self._stored(job_id, after=0)
+        for folder in self._store.job_folders(job_id).values():  # nobody will go on from there
+            folder.clear()
+        return status
 
     def _newest(self, job_id: str) -> tuple[int, JobSpec | None]:
         """The highest attempt that was ever accepted here and its spec; (0, None) if there is none."""
@@ -137,9 +140,12 @@ class Jobs:
     async def _accept(self, spec: JobSpec) -> None:
         inputs = self._inputs(spec)
         if (older := self._active.get(spec.job_id)) is not None:
+            older.superseded = True
             await self._cancel(older)
         folder = self._store.job_folder(spec.job_id, spec.attempt)
         folder.create(spec, inputs)
+        for _, before in sorted(self._store.job_folders(spec.job_id).items(), reverse=True):
+            folder.take_checkpoint(before)
         job = self._active[spec.job_id] = Attempt(spec, folder)
         self._queue.append(job)
         self._arrived.set()
@@ -179,7 +185,7 @@ class Jobs:
     async def _cancel(self, job: Attempt) -> None:
         job.cancelled = True
         if job.state is RunState.WAITING:
-            self._finish(job, Result(RunState.CANCELLED))
+            self._finish(job, _cancelled(job))
         elif job.run is not None:
             await job.run.stop(self._grace)
         while not job.is_over:
@@ -224,7 +230,7 @@ class Jobs:
                 stalled = True
                 await run.stop(self._grace)
         if job.cancelled:
-            return Result(RunState.CANCELLED)
+            return _cancelled(job)
         return _stalled(self._stall_limit) if stalled else _died(end.result(), job.folder.path)
 
     def _finish(self, job: Attempt, otherwise: Result) -> None:
@@ -244,8 +250,12 @@ class Jobs:
         except (StorageError, OSError) as error:
             log.error("job.unsettled", extra={"job": job.spec.job_id, "reason": str(error)})
             result = Result(RunState.FAILED, error=f"The outcome could not be stored: {error}", retryable=True)
-        job.folder.clear()
+        job.folder.clear(resumable=result.retryable)
         job.settle(result)
+
+
+def _cancelled(job: Attempt) -> Result:
+    return Result(RunState.CANCELLED, retryable=job.superseded)
 
 
 def _interrupted(job_id: str) -> Result:

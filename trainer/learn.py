@@ -10,6 +10,7 @@ serve. It does not know jobs, HTTP or the database; the caller seals the directo
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -17,7 +18,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +30,7 @@ from numpy.typing import NDArray
 from storage.errors import ConfigurationError, TrainingFailed
 from storage.records import CandidateKind, Split
 from storage.snapshots import SnapshotContent
-from trainer.bases import NEEDED
+from trainer.bases import NEEDED, weights_digest
 from trainer.card import write_card
 from trainer.champion import (
     Champion,
@@ -38,10 +41,11 @@ from trainer.champion import (
     encode_dataset,
     trained_champion,
 )
+from trainer.checkpoint import Checkpoints
 from trainer.dataset import Dataset, Fold, Rows, read_dataset
 from trainer.evaluate import Judged, evaluate, pair
 from trainer.export import export_encoder
-from trainer.finetune import CosineHead, Recipe, count_steps, finetune, first_rows
+from trainer.finetune import CosineHead, Recipe, count_steps, finetune, first_rows, is_short_of_memory
 from trainer.measured import Measured, Said, cross_fit, plan_folds, plan_newer
 from trainer.meter import Meter
 from trainer.model.calibration import Reliability, calibrate
@@ -69,6 +73,7 @@ def learn(
     device: str,
     *,
     start: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> str | None:
     """Train, measure and export; `staging` then holds every file of an artifact but its manifest.
 
@@ -76,6 +81,7 @@ def learn(
     `device` "auto", "cpu" or "cuda". `progress` is called from this thread, a few times a second at most, with `seq`
     from 1 and a fraction that never falls. Deterministic on one CPU for a snapshot, champion, start and seed.
     `start` is the directory of another classifier's version that stands in for the base (see `trainer.start`).
+    `checkpoint` is a directory, made on the first need, in which an earlier attempt may have left how far it came.
 
     Returns:
         The artifact id of that version if the candidate's weights go back to it, else None.
@@ -90,7 +96,8 @@ def learn(
     staging.mkdir(parents=True, exist_ok=True)
     # Memory outside: where it is short, clearing up may fail for the same reason.
     with _memory(), tempfile.TemporaryDirectory(prefix="learn-", suffix=".part", dir=staging.parent) as scratch:
-        run = _Run(data, base, origin, champion, spec, recipe, Path(scratch), _device(device), Meter(progress))
+        kept = Path(scratch) / "checkpoint" if checkpoint is None else checkpoint
+        run = _Run(data, base, origin, champion, spec, recipe, Path(scratch), kept, _device(device), Meter(progress))
         kind = run.go(staging, snapshot.classifier)
     log.info("candidate.learned", extra={"job": spec.job_id, "rows": len(data.train), "seconds": run.meter.seconds})
     return origin.artifact if kind is CandidateKind.DEEP else None
@@ -124,8 +131,17 @@ class _Run:
     spec: JobSpec
     recipe: Recipe
     scratch: Path
+    kept: Path
     device: torch.device
     meter: Meter
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        """For whoever trains the same with the same libraries on the same kind of device."""
+        parts = [replace(self.spec, job_id="", attempt=0), self.recipe]
+        texts = [*map(to_json, parts), weights_digest(self.base), torch.__version__, self.device.type]
+        digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+        return Checkpoints(self.kept, digest, self.recipe.checkpoint_seconds)
 
     def go(self, staging: Path, classifier: str) -> CandidateKind:
         data, meter = self.data, self.meter
@@ -142,7 +158,7 @@ class _Run:
         kind = choose(deep, quick, serves_instant=serving is None)
         measured, other = (deep, quick) if kind is CandidateKind.DEEP else (quick, deep)
         meter.enter(Phase.TRAINING)
-        rows = self._tune(start, data.train, staging) if kind is CandidateKind.DEEP else None
+        rows = self._tune(start, data.train, staging, "candidate") if kind is CandidateKind.DEEP else None
         meter.enter(Phase.EXPORTING)
         if rows is None:
             encoder, encoded, head = self._keep(instant, staging), instant.encoded, instant.fit.head
@@ -217,28 +233,42 @@ class _Run:
     def _shadows(self, start: _Start, folds: Sequence[Fold]) -> Measured:
         """What fine-tuned twins say about the rows they have not seen, as served."""
 
+        share, numbers = 1 / len(folds) if folds else 0.0, count(1)
+
         def answer(fold: Fold) -> Said:
+            name = f"shadow-{next(numbers)}"
+            told = self.checkpoints.stage(f"{name}-told")
+            if (before := told.read()) is not None:  # an earlier attempt was through with this one
+                self.meter.skip(share)
+                return Said(**{name: tensor.numpy() for name, tensor in before.tensors.items()})
             out = self.scratch / "shadow"
-            rows = self._tune(start, self.data.train.only(fold.kept), out, share=1 / len(folds))
+            rows = self._tune(start, self.data.train.only(fold.kept), out, name, share)
             encoded = encode_dataset(export_encoder(out, out, precision=self.recipe.precision), self.data, _threads())
-            return _said(encoded, encoded.train[fold.held] @ rows.T, self.data, fold)
+            said = _said(encoded, encoded.train[fold.held] @ rows.T, self.data, fold)
+            told.keep(1, {field.name: torch.tensor(getattr(said, field.name)) for field in fields(said)})
+            self.checkpoints.stage(name).drop()
+            return said
 
         return cross_fit(self.data, folds, answer)
 
-    def _tune(self, start: _Start, rows: Rows, out: Path, share: float = 1.0) -> Floats:
+    def _tune(self, start: _Start, rows: Rows, out: Path, name: str, share: float = 1.0) -> Floats:
         """Train on `rows` and the labels' names, write the network to `out`; the folded rows of the head [K, d].
 
-        It is `share` of its phase's work.
+        It is `share` of its phase's work, and `name` in the checkpoints.
         """
+        torch.manual_seed(self.spec.seed)  # a pooler, which nobody uses, is drawn where the file has none
         network = Network(start.directory).to(self.device)
         names = network.embed(self.data.label_texts)
         first = first_rows(network.embed(rows.texts), rows.targets, names, self.recipe.name_weight)
         head = CosineHead(first, self.recipe.scale).to(self.device)
         texts = [*rows.texts, *self.data.label_texts]
         targets = np.concatenate([rows.targets, np.arange(len(self.data.labels))])
-        steps = finetune(network, head, texts, targets, self.recipe, seed=self.spec.seed, continuing=start.continuing)
-        for step in steps:
-            self.meter.step(step, share)
+        stage = self.checkpoints.stage(name)
+        self.meter.begin(share)
+        for step in finetune(
+            network, head, texts, targets, self.recipe, seed=self.spec.seed, continuing=start.continuing, stage=stage
+        ):
+            self.meter.step(step)
         network.save(out)
         return head.weight()
 
@@ -316,21 +346,13 @@ def _share(measured: Measured) -> float | None:
     return measured.right() / len(measured.rows) if len(measured.rows) else None
 
 
-SHORT_OF_MEMORY = (
-    *("can't allocate memory", "not enough memory", "out of memory"),
-    "can't start new thread",  # Python, where there is no room for a stack
-    "could not create a primitive",  # oneDNN
-)
-
-
 @contextmanager
 def _memory() -> Iterator[None]:
     """A training that does not fit is one sentence; torch reports it as a RuntimeError of its own wording."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        short = isinstance(error, MemoryError) or any(words in str(error) for words in SHORT_OF_MEMORY)
-        if not short:
+        if not is_short_of_memory(error):
             raise
         raise TrainingFailed(
             "The training needs more memory than this machine has free. Lower batch or cache_bytes in the recipe, "

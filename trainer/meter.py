@@ -29,6 +29,9 @@ class Meter:
         self._before = self._fraction = 0.0
         self._done = self._following = 0.0
         """Shares of the phase before the training under way, and with it."""
+        self._given = 0.0
+        """Share of the job that an earlier attempt did: it says nothing about the speed of this one."""
+        self._begins = False
         self._reported = float("-inf")
         self._seq = 0
         self.seconds: dict[str, float] = {}
@@ -45,10 +48,23 @@ class Meter:
         self._phase = phase
         self._send(None)
 
-    def step(self, step: Step, share: float = 1.0) -> None:
-        """An optimizer step is done. Trainings may follow each other in a phase; this one is `share` of the phase."""
-        if step.step == 1:
-            self._done, self._following = self._following, self._following + share
+    def begin(self, share: float = 1.0) -> None:
+        """A training begins that is `share` of the phase; several may follow each other."""
+        self._done, self._following = self._following, self._following + share
+        self._begins = True
+
+    def skip(self, share: float) -> None:
+        """An earlier attempt was through with a training that is `share` of the phase."""
+        self.begin(share)
+        self._give(self._following)
+        self.advance(self._following)
+
+    def step(self, step: Step) -> None:
+        """An optimizer step of the training is done; the first may be one in the middle, where it was taken up."""
+        share = self._following - self._done
+        if self._begins:
+            self._give(self._done + share * (step.step - 1) / step.steps)
+            self._begins = False
         self.advance(self._done + share * step.step / step.steps, step)
 
     def advance(self, share: float, step: Step | None = None) -> None:
@@ -64,6 +80,12 @@ class Meter:
         self._close()
         self._fraction = 1.0
         self._send(None)
+
+    def _give(self, share: float) -> None:
+        """The current phase stands at `share` without any work of this attempt since the last report."""
+        reached = self._before + share * self._share.get(self._phase, 0.0) if self._phase else 0.0
+        self._given += max(0.0, reached - self._fraction)
+        self._fraction = max(self._fraction, reached)
 
     def _close(self) -> None:
         now = self._clock()
@@ -85,7 +107,8 @@ class Meter:
         self._report(progress)
 
     def _remaining(self) -> float | None:
-        if self._fraction < FIRST_ESTIMATE:
+        own = self._fraction - self._given
+        if own < FIRST_ESTIMATE:
             return None
         elapsed = self._clock() - self._begun
-        return round(elapsed * (1.0 - self._fraction) / self._fraction, 1)
+        return round(elapsed * (1.0 - self._fraction) / own, 1)

@@ -4,6 +4,7 @@
     inputs/        <sha256>.jsonl, the snapshot, and <id>/, the champion's artifact, as hard links; where training
                    begins at another classifier's version, that too, and <sha256>.jsonl of what it has learned
     events.jsonl   one `Progress` per line, appended by the run
+    checkpoint/    how far the training came, for the next attempt (see `trainer.checkpoint`)
     staging/       the artifact in the making
     outputs/<id>/  the artifact, sealed
     result.json    a `Result`, written whole and last, so its existence means that the run is over
@@ -53,8 +54,8 @@ class Result:
 class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
-
         self.inputs = path / "inputs"
+        self.checkpoint = path / "checkpoint"
         self.staging = path / "staging"
         self.outputs = path / "outputs"
 
@@ -73,6 +74,12 @@ class RunFolder:
             for source in inputs:
                 _link(source, self.inputs / source.name)
         write_whole(self.path / (_JOB if isinstance(task, JobSpec) else _BASE), to_json(task).encode())
+
+    def take_checkpoint(self, older: RunFolder) -> None:
+        """Go on from what the folder of an older attempt holds, if it holds anything and nothing newer is here."""
+        if older.checkpoint.is_dir() and not self.checkpoint.exists():
+            with file_errors(f"preparing {self.path}"):
+                older.checkpoint.rename(self.checkpoint)
 
     def job(self) -> JobSpec | None:
         return self._read(_JOB, JobSpec)
@@ -98,11 +105,14 @@ class RunFolder:
     def events(self) -> EventReader:
         return EventReader(self.path / _EVENTS)
 
-    def clear(self) -> None:
-        """Remove what only a living run needs: every directory, also those a killed run made for itself."""
+    def clear(self, *, resumable: bool = False) -> None:
+        """Remove what only a living run needs: every directory, also those a killed run made for itself.
+
+        `resumable` keeps the checkpoint: another attempt is to be expected.
+        """
         with suppress(FileNotFoundError):
             for path in list(self.path.iterdir()):
-                if path.is_dir():
+                if path.is_dir() and not (resumable and path == self.checkpoint):
                     shutil.rmtree(path, ignore_errors=True)
 
     def _read(self, name: str, kind: type[T]) -> T | None:

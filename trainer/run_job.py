@@ -93,7 +93,9 @@ def _train(folder: RunFolder, spec: JobSpec, device: str, learn: Learn | None) -
     champion = folder.inputs / spec.champion if spec.champion else None
     folder.staging.mkdir(exist_ok=True)
     start = folder.inputs / spec.start if spec.start else None
-    began_at = learn(snapshot, base, champion, spec, folder.staging, report, device, start=start)
+    began_at = learn(
+        snapshot, base, champion, spec, folder.staging, report, device, start=start, checkpoint=folder.checkpoint
+    )
     labels = [{"id": one.id, "name": one.name, "description": one.description} for one in snapshot.labels]
     lineage = _lineage(snapshot, spec, base_digest) | _carried(spec, folder.inputs, began_at)
     return Result(RunState.SUCCEEDED, seal(folder.staging, folder.outputs, "version", labels, lineage, time.time()))

@@ -2,8 +2,10 @@
 
 Recipe keys: `script`, a list of steps, each one of
     ["event", fraction]   ["sleep", seconds]   ["fail", sentence]   ["crash"]   ["exit", code]   ["kill"]
+    ["checkpoint"] (leaves one for the next attempt)
     ["deaf"] (ignores SIGTERM)   ["grandchild"] (leaves a sleeping process of its own)   ["disk_full"]
-Without a script it reports three events and succeeds. Its artifact holds README.md with the snapshot's rows.
+Without a script it reports three events and succeeds. Its artifact holds README.md with the snapshot's rows, and with
+the attempts whose checkpoint it found.
 """
 
 from __future__ import annotations
@@ -40,12 +42,19 @@ def learn(
     device: str,
     *,
     start: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> str | None:
     (staging.parent / "pid").write_text(str(os.getpid()))
+    found = sorted(path.name for path in checkpoint.iterdir()) if checkpoint is not None and checkpoint.is_dir() else []
     for action, *arguments in spec.recipe.get("script", DEFAULT):
         step(action, arguments, staging.parent, progress)
     inputs = sorted(path.name for path in (staging.parent / "inputs").iterdir())
-    texts = {"rows": [row.text for row in snapshot.rows], "champion": champion is not None, "inputs": inputs}
+    texts = {
+        "rows": [row.text for row in snapshot.rows],
+        "champion": champion is not None,
+        "inputs": inputs,
+        "found": found,
+    }
     (staging / "README.md").write_text(json.dumps(texts))
     return start.name if start is not None and start.is_dir() else None
 
@@ -63,6 +72,9 @@ def step(action: str, arguments: list, folder: Path, progress: Callable[[Progres
         os._exit(arguments[0])
     elif action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "checkpoint":
+        (folder / "checkpoint").mkdir(exist_ok=True)
+        (folder / "checkpoint" / f"of attempt {folder.name}").touch()
     elif action == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     elif action == "grandchild":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from string import ascii_lowercase
@@ -20,6 +21,7 @@ from storage.records import EvaluationReport, Split
 from storage.snapshots import SnapshotContent, SnapshotLabel, write_snapshot
 from tests.fakes.lessons import WORDS, make_snapshot, one_torch_thread
 from tests.fakes.tiny_encoder import make_tiny_encoder
+from trainer import meter
 from trainer.bases import PACKAGED, resolve
 from trainer.champion import read_evidence, trained_champion
 from trainer.dataset import read_dataset
@@ -409,3 +411,47 @@ def test_the_real_base_learns_a_small_lesson(tmp_path: Path) -> None:
     assert [head.labels[best] for best in answers.argmax(1)] == list(asked.values())
     canary = json.loads((tmp_path / "v1" / "canary.json").read_text())
     assert len(canary["vectors"][0]) == encoder.dimensions == 384
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def test_a_training_that_is_killed_again_and_again_does_nothing_twice_and_gives_the_same_version(
+    base: Path, version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meter, "LEAST_INTERVAL", 0.0)
+    recipe = RECIPE | {"checkpoint_seconds": 0.0}
+    # In the first of three shadows, in the third, in the candidate, and when all is trained.
+    deaths = [(Phase.MEASURING, 30), (Phase.MEASURING, 90), (Phase.TRAINING, 45), (Phase.EVALUATING, 1), None]
+    done: list[tuple[Phase, int]] = []
+    for attempt, death in enumerate(deaths, start=1):
+        seen: list[Progress] = []
+
+        def report(progress: Progress, seen: list[Progress] = seen, death: tuple[Phase, int] | None = death) -> None:
+            seen.append(progress)
+            if death is not None and sum(one.phase is death[0] for one in seen) == death[1]:
+                raise Killed
+
+        with pytest.raises(Killed) if death is not None else nullcontext():
+            spec, staging = replace(SPEC, attempt=attempt, recipe=recipe), tmp_path / f"staging {attempt}"
+            learn(SNAPSHOT, base, None, spec, staging, report, "cpu", checkpoint=tmp_path / "checkpoint")
+        fractions = [progress.fraction for progress in seen]
+        assert fractions == sorted(fractions)
+        done += [(progress.phase, progress.step) for progress in seen if progress.step]
+    sixty = range(1, 61)
+    assert done == [
+        *((Phase.MEASURING, step) for _ in range(3) for step in sixty),
+        *((Phase.TRAINING, n) for n in sixty),
+    ]
+    same(version, staging)
+
+
+def same(one: Path, other: Path) -> None:
+    """Two versions that a program cannot tell apart."""
+    names = sorted(path.name for path in one.iterdir())
+    assert names == sorted(path.name for path in other.iterdir())
+    kept = [name for name in names if name not in ("report.json", "README.md")]
+    assert [name for name in kept if (one / name).read_bytes() != (other / name).read_bytes()] == []
+    first, second = (replace(report_of(path), seconds={}, milliseconds=0.0) for path in (one, other))
+    assert first == second

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +21,13 @@ import trainer.download
 import trainer.transport
 from storage.artifacts import seal, verify
 from storage.errors import ArtifactError, DiskFull, InvalidInput, NotFound, TrainerUnavailable, TrainingFailed
+from storage.records import Source, Split
+from storage.snapshots import SnapshotContent, SnapshotLabel, SnapshotRow, write_snapshot
 from tests.fakes.tiny_encoder import make_tiny_encoder
 from tests.fakes.trainer_bench import KEY, Bench, bench
 from trainer.client import TrainerClient
 from trainer.executors.subprocess import SubprocessExecutor
-from trainer.protocol import RunState
+from trainer.protocol import JobSpec, Phase, Progress, RunState
 
 
 @pytest.fixture(autouse=True)
@@ -326,29 +331,57 @@ async def test_base_is_exported_once_by_a_real_child(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_real_training_of_a_tiny_encoder_makes_a_version(tmp_path: Path) -> None:
-    from storage.records import Source, Split
-    from storage.snapshots import SnapshotContent, SnapshotLabel, SnapshotRow, write_snapshot
-    from trainer.protocol import JobSpec
+async def test_a_real_training_that_is_killed_resumes_and_makes_the_same_version(tmp_path: Path) -> None:
+    snapshot, base = many_rows(tmp_path), make_tiny_encoder(tmp_path / "base")
+    recipe = {"checkpoint_seconds": 0.0, "least_steps": 200}
+    whole = JobSpec("a" * 8, 1, snapshot.stem, str(base), recipe=recipe)
+    async with bench(tmp_path, SubprocessExecutor(), timeout=60) as served:
+        await served.client.put_snapshot(snapshot)
+        await served.client.submit(whole)
+        status = await served.outcome()
+        assert status.state is RunState.SUCCEEDED, status.error
+        assert [event.seq for event in status.events] == list(range(1, len(status.events) + 1))
+        directory = await served.client.fetch_artifact(status.artifact or "", tmp_path / "models")
 
+        killed = replace(whole, job_id="b" * 8)
+        await served.client.submit(killed)
+        events: list[Progress] = []
+        after = 0
+        while not any(event.phase is Phase.TRAINING and event.step for event in events):
+            events += (await served.client.poll("b" * 8, after, wait=20)).events
+            after = events[-1].seq
+        run = served.store.job_folder("b" * 8, 1)
+        os.kill(pid_of_run(run.path), signal.SIGKILL)
+        assert (await served.outcome("b" * 8)).retryable
+        await served.client.submit(replace(killed, attempt=2))
+        resumed = await served.outcome("b" * 8)
+        again = await served.client.fetch_artifact(resumed.artifact or "", tmp_path / "models")
+    steps = [(event.phase, event.step) for event in resumed.events if event.step]
+    assert all(phase is Phase.TRAINING for phase, _ in steps)  # nothing that was measured is measured again
+    for name in ("model.safetensors", "head.safetensors", "encoder.onnx", "evidence.json"):
+        assert (directory / name).read_bytes() == (again / name).read_bytes(), name
+    manifest = verify(directory)
+    assert manifest.kind == "version"
+    assert [label["name"] for label in manifest.labels] == ["bug", "praise"]
+    assert manifest.lineage["snapshot"] == snapshot.stem
+    assert {"torch", "python"} <= manifest.lineage["libraries"].keys()
+
+
+def many_rows(folder: Path) -> Path:
     labels = (SnapshotLabel(1, "bug", ""), SnapshotLabel(2, "praise", ""))
     words = {"bug": "the app crashes with an error number", "praise": "thank you for the great support number"}
     rows = tuple(
         SnapshotRow(i, f"{words[label]} {i}", label, Split.GOLDEN if i % 10 == 0 else Split.TRAIN, Source.COMMAND)
         for i, label in enumerate(["bug", "praise"] * 20, start=1)
     )
-    root = tmp_path / "snapshots"
-    sha256 = write_snapshot(SnapshotContent("1", "triage", labels, rows, 40), root)
-    base = make_tiny_encoder(tmp_path / "base")
-    async with bench(tmp_path, SubprocessExecutor(), timeout=60) as served:
-        await served.client.put_snapshot(root / f"{sha256}.jsonl")
-        await served.client.submit(JobSpec("a" * 8, 1, sha256, str(base)))
-        status = await served.outcome()
-        assert status.state is RunState.SUCCEEDED, status.error
-        assert [event.seq for event in status.events] == list(range(1, len(status.events) + 1))
-        directory = await served.client.fetch_artifact(status.artifact or "", tmp_path / "models")
-    manifest = verify(directory)
-    assert manifest.kind == "version"
-    assert [label["name"] for label in manifest.labels] == ["bug", "praise"]
-    assert manifest.lineage["snapshot"] == sha256
-    assert {"torch", "python"} <= manifest.lineage["libraries"].keys()
+    root = folder / "snapshots"
+    return root / f"{write_snapshot(SnapshotContent('1', 'triage', labels, rows, 40), root)}.jsonl"
+
+
+def pid_of_run(folder: Path) -> int:
+    """The process that works in a run folder, found by its arguments."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str(folder).encode() in (entry / "cmdline").read_bytes().split(b"\0"):
+                return int(entry.name)
+    raise AssertionError(f"nobody works in {folder}")

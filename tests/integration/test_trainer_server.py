@@ -114,6 +114,54 @@ async def test_higher_attempt_ends_the_lower_and_a_lower_one_is_refused(trainer:
         await trainer.client.submit(trainer.spec([["sleep", 1]], attempt=second.attempt))
 
 
+def found_by(trainer: Bench, artifact: str | None) -> list[str]:
+    """The attempts whose checkpoint was there when the artifact's attempt began."""
+    found: list[str] = json.loads((trainer.store.artifacts / str(artifact) / "README.md").read_text())["found"]
+    return found
+
+
+@pytest.mark.parametrize("end", ["killed", "superseded", "killed twice"])
+async def test_a_later_attempt_goes_on_from_the_checkpoint_of_the_earlier(trainer: Bench, end: str) -> None:
+    await trainer.submit([["checkpoint"], ["event", 0.1], ["sleep", 60] if end == "superseded" else ["kill"]])
+    await trainer.client.poll("a" * 8, after=1, wait=20)
+    attempt = 2
+    if end != "superseded":
+        assert (await trainer.outcome()).retryable
+    if end == "killed twice":  # the second time before it came to a checkpoint of its own
+        await trainer.submit([["kill"]], attempt=2)
+        await trainer.outcome()
+        attempt = 3
+    await trainer.submit(attempt=attempt)
+    assert found_by(trainer, (await trainer.outcome()).artifact) == ["of attempt 1"]
+    assert list(trainer.store.root.glob("jobs/*/*/checkpoint")) == []
+
+
+async def test_a_checkpoint_outlives_the_trainer(tmp_path: Path) -> None:
+    async with bench(tmp_path) as first:
+        await first.submit([["checkpoint"], ["event", 0.1], ["sleep", 60]])
+        await first.client.poll("a" * 8, after=1, wait=20)
+    async with bench(tmp_path) as second:
+        await second.submit(attempt=2)
+        assert found_by(second, (await second.outcome()).artifact) == ["of attempt 1"]
+
+
+@pytest.mark.parametrize("when", ["running", "failed"])
+async def test_a_cancelled_job_leaves_no_checkpoint(trainer: Bench, when: str) -> None:
+    await trainer.submit([["checkpoint"], ["event", 0.1], ["sleep", 60] if when == "running" else ["kill"]])
+    await trainer.client.poll("a" * 8, after=1, wait=20)
+    if when == "failed":
+        await trainer.outcome()
+        assert trainer.run_file("checkpoint").is_dir()
+    await trainer.client.cancel("a" * 8)
+    assert not trainer.run_file("checkpoint").exists()
+
+
+async def test_what_fails_for_good_leaves_no_checkpoint(trainer: Bench) -> None:
+    await trainer.submit([["checkpoint"], ["fail", "There is nothing to learn."]])
+    assert not (await trainer.outcome()).retryable
+    assert not trainer.run_file("checkpoint").exists()
+
+
 async def test_jobs_run_one_after_the_other_in_order(trainer: Bench) -> None:
     await trainer.submit([["sleep", 0.5]], job="a" * 8)
     await trainer.submit([["sleep", 0.1]], job="b" * 8)

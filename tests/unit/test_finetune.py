@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from storage.errors import TrainingFailed
 from tests.fakes.lessons import WORDS, make_snapshot, one_torch_thread
 from tests.fakes.tiny_encoder import make_tiny_encoder
+from trainer.checkpoint import Checkpoints
 from trainer.dataset import read_dataset
 from trainer.finetune import CosineHead, Recipe, Step, count_steps, finetune, first_rows
 from trainer.meter import Meter
@@ -120,7 +123,120 @@ def test_a_network_comes_back_from_its_files(base: Path, tmp_path: Path) -> None
     assert np.array_equal(Network(tmp_path).embed(DATA.train.texts), network.embed(DATA.train.texts))
 
 
+def train_with(base: Path, checkpoints: Checkpoints, until: int = 10**9) -> tuple[Network, CosineHead, list[int]]:
+    """As `train`, killed after step `until`; the steps that were done."""
+    network = Network(base)
+    names = network.embed(DATA.label_texts)
+    head = CosineHead(first_rows(network.embed(DATA.train.texts), DATA.train.targets, names, 1.0), RECIPE.scale)
+    stage, done = checkpoints.stage("candidate"), []
+    texts, targets = DATA.train.texts, DATA.train.targets
+    for step in finetune(network, head, texts, targets, RECIPE, seed=3, stage=stage):
+        done.append(step.step)
+        if step.step == until:
+            break
+    return network, head, done
+
+
+class TestResuming:
+    @pytest.mark.parametrize("stops", [(1,), (7,), (59,), (60,), (5, 20, 21)])
+    def test_an_interrupted_training_ends_as_one_that_was_not(
+        self, base: Path, tmp_path: Path, stops: tuple[int, ...]
+    ) -> None:
+        whole, head, _ = train(base, seed=3)
+        checkpoints = Checkpoints(tmp_path, "this", seconds=0.0)
+        for stop in stops:
+            train_with(base, checkpoints, stop)
+            torch.rand(7)  # somebody else draws from the generator meanwhile
+        resumed, resumed_head, done = train_with(base, checkpoints)
+        assert done == list(range(stops[-1] + 1, 61))
+        state = resumed.state_dict()
+        other = [name for name, value in whole.state_dict().items() if not torch.equal(value, state[name])]
+        assert [name for name in other if "pooler" not in name] == []  # that is drawn at loading, and used by nobody
+        assert np.array_equal(head.weight(), resumed_head.weight())
+
+    def test_only_every_so_often_a_state_is_kept_and_only_the_newest(self, base: Path, tmp_path: Path) -> None:
+        now = iter(range(10_000))  # a second passes with every look at the clock
+        train_with(base, Checkpoints(tmp_path, "this", 25.0, clock=lambda: float(next(now))))
+        assert len(list(tmp_path.iterdir())) == 1
+        _, _, done = train_with(base, Checkpoints(tmp_path, "this", 25.0))
+        assert 1 < len(done) < 26
+
+    @pytest.mark.parametrize("harm", ["truncated", "flipped", "empty", "of another training", "half written"])
+    def test_what_is_no_whole_checkpoint_of_this_training_counts_as_none(
+        self, base: Path, tmp_path: Path, harm: str
+    ) -> None:
+        train_with(base, Checkpoints(tmp_path, "this", 0.0), until=40)
+        (path,) = tmp_path.iterdir()
+        data = bytearray(path.read_bytes())
+        if harm == "truncated":
+            path.write_bytes(data[: len(data) // 2])
+        elif harm == "flipped":
+            data[len(data) // 2] ^= 1
+            path.write_bytes(data)
+        elif harm == "empty":
+            path.write_bytes(b"")
+        elif harm == "half written":
+            path.rename(tmp_path / "candidate.part")
+        other = "other" if harm == "of another training" else "this"
+        _, _, done = train_with(base, Checkpoints(tmp_path, other, 0.0))
+        assert done[0] == 1
+
+    def test_where_nothing_can_be_kept_the_training_goes_on(self, base: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
+        _, _, done = train_with(base, Checkpoints(tmp_path / "file", "this", 0.0))
+        assert done[-1] == 60
+
+
+class TestShortOfMemory:
+    def test_a_batch_in_pieces_teaches_the_same(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole, head, _ = train(base, replace(RECIPE, dropout=0.0))
+        monkeypatch.setattr(Network, "pool", at_most(5, Network.pool))
+        cut, cut_head, steps = train(base, replace(RECIPE, dropout=0.0))
+        assert len(steps) == 60
+        assert np.allclose(head.weight(), cut_head.weight(), atol=0.02)
+        vectors = [network.embed(DATA.train.texts[:5]) for network in (whole, cut)]
+        assert np.allclose(*vectors, atol=0.02)
+
+    def test_where_not_even_one_row_fits_it_is_an_error(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Network, "pool", at_most(0, Network.pool))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            train(base)
+
+    def test_another_error_is_no_reason_to_try_again(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Network, "pool", at_most(5, Network.pool, "the shapes do not fit"))
+        with pytest.raises(RuntimeError, match="shapes"):
+            train(base)
+
+
+def at_most(rows: int, pool: Any, words: str = "CUDA out of memory. Tried to allocate 2 GiB") -> Any:
+    """`pool` on a machine that has room for so many rows while it trains."""
+
+    def short(self: Network, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if self.training and len(hidden) > rows:
+            raise RuntimeError(words)
+        return pool(self, hidden, mask)
+
+    return short
+
+
 class TestMeter:
+    def test_what_an_earlier_attempt_did_says_nothing_about_the_pace(self) -> None:
+        now = [0.0]
+        reports: list[Progress] = []
+        meter = Meter(reports.append, lambda: now[0])
+        meter.plan({Phase.MEASURING: 2, Phase.TRAINING: 2})
+        meter.enter(Phase.MEASURING)
+        now[0] = 1
+        meter.skip(0.5)
+        assert (reports[-1].fraction, reports[-1].eta_seconds) == (0.25, None)
+        meter.begin(0.5)
+        meter.step(Step(1, 1, 81, 100, 0.5))  # the first after 80 of an earlier attempt
+        for number in range(82, 101):
+            now[0] += 1
+            meter.step(Step(1, 1, number, 100, 0.5))
+        assert reports[-1].fraction == 0.5
+        assert reports[-1].eta_seconds == 200  # 20 s for 0.05
+
     def test_the_fraction_never_falls_and_ends_at_one(self) -> None:
         now = [0.0]
         reports: list[Progress] = []
@@ -130,6 +246,7 @@ class TestMeter:
         now[0] += 10
         meter.plan({Phase.PREPARING: 1, Phase.TRAINING: 30, Phase.EVALUATING: 1})  # a correction
         meter.enter(Phase.TRAINING)
+        meter.begin()
         for number in range(1, 101):
             now[0] += 1
             meter.step(Step(1, 1, number, 100, 0.5))
@@ -149,6 +266,7 @@ class TestMeter:
         meter.enter(Phase.TRAINING)
         assert reports[-1].eta_seconds is None
         now[0] = 25
+        meter.begin()
         meter.step(Step(1, 4, 1, 4, 0.5))
         assert reports[-1] == Progress(2, Phase.TRAINING, 0.25, 1, 4, 1, 4, 0.5, eta_seconds=75)
 
@@ -158,6 +276,7 @@ class TestMeter:
         meter = Meter(reports.append, lambda: now[0])
         meter.plan({Phase.TRAINING: 1})
         meter.enter(Phase.TRAINING)
+        meter.begin()
         for number in range(1, 1001):
             now[0] += 0.001
             meter.step(Step(1, 1, number, 1000, 0.5))
