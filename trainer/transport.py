@@ -79,11 +79,13 @@ class Transport:
         return await self._once(method, path, digest, limits, body, file)
 
     @asynccontextmanager
-    async def open(self, artifact: str, name: str, start: int) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    async def open(
+        self, artifact: str, name: str, start: int, sha256: str
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         """A file of an artifact from an offset on (see `trainer.download.Source`)."""
         path = f"/v1/artifacts/{artifact}/{name}"
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=self._timeout)
-        extra = {"Range": f"bytes={start}-"} if start else {}
+        extra = {"Range": f"bytes={start}-", "If-Range": f'"{sha256}"'} if start else {}
         with _translated(self.url):
             async with self._request("GET", path, EMPTY, limits, extra=extra) as response:
                 if response.status == 416:  # there is nothing from there on
@@ -91,6 +93,12 @@ class Transport:
                     return
                 if response.status not in (200, 206):
                     self._checked(response, await _read(response))
+                if response.status == 206 and not response.headers.get("Content-Range", "").startswith(
+                    f"bytes {start}-"
+                ):
+                    raise TrainerUnavailable(
+                        f"What answers at {self.url} sent another part of {name} than was asked for."
+                    )
                 yield (start if response.status == 206 else 0), response.content.iter_any()
 
     async def _once(
