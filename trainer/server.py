@@ -6,9 +6,9 @@ second, needs 50 MB, and goes on answering whatever a training does to its memor
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from aiohttp import web
 
 from storage.artifacts import MANIFEST, MAX_MANIFEST
 from storage.errors import ConfigurationError, InvalidInput
+from storage.settings import is_loopback
 from trainer.executors.base import Executor
 from trainer.exports import Exports
 from trainer.gate import body, body_chunks, make_gate
@@ -55,6 +56,7 @@ async def serving(
     host: str = "127.0.0.1",
     port: int = 0,
     device: str = "auto",
+    tls: ssl.SSLContext | None = None,
     jobs_options: dict[str, Any] | None = None,
 ) -> AsyncIterator[int]:
     """Serve until the block ends; yields the port. On the way out running jobs are ended and recorded as interrupted.
@@ -62,6 +64,7 @@ async def serving(
     Args:
         keys: requests signed with any of them are accepted.
         port: 0 chooses a free one.
+        tls: None: what is said can be read on the way.
         jobs_options: intervals and limits of `Jobs`, for tests.
 
     Raises:
@@ -86,7 +89,7 @@ async def serving(
         try:
             # Jobs end first: that answers everybody who waits for one, so that no connection holds up the rest.
             async with jobs:
-                yield await _bind(runner, host, port)
+                yield await _bind(runner, host, port, tls)
         finally:
             await trainer.exports.close()
             await runner.cleanup()
@@ -118,14 +121,24 @@ def require_key(host: str, key_given: bool) -> None:
     Raises:
         ConfigurationError
     """
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback and not key_given:
+    if not is_loopback(host) and not key_given:
         raise ConfigurationError(
             f"host is {host}, which other machines can reach, but there is no key. Write one of 32 or more random "
             "characters into a file with mode 0600 and name it with --key-file, here and in the bot's settings."
+        )
+
+
+def require_encryption(host: str, tls: bool, plain_http: bool) -> None:
+    """Refuse to be reachable from other machines in a way that lets others on the way read texts and models.
+
+    Raises:
+        ConfigurationError
+    """
+    if not is_loopback(host) and not tls and not plain_http:
+        raise ConfigurationError(
+            f"host is {host}, which other machines can reach, but nothing would be encrypted: the labelled texts could "
+            "be read on the way. Give a certificate with --tls-cert and --tls-key, or say --plain-http if a proxy or "
+            "a VPN encrypts."
         )
 
 
@@ -136,9 +149,9 @@ def _quiet_log() -> logging.Logger:
     return quiet
 
 
-async def _bind(runner: web.AppRunner, host: str, port: int) -> int:
+async def _bind(runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext | None) -> int:
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
     except OSError as error:
         raise ConfigurationError(
             f"The trainer cannot listen on {host} port {port}: {error.strerror}. Choose another with --port."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
@@ -32,15 +33,18 @@ _ERRORS: dict[int, type[PupilError]] = {404: NotFound, 409: Conflict, 422: Train
 
 
 class Transport:
-    def __init__(self, url: str | None, key: str, timeout: float) -> None:
+    def __init__(self, url: str | None, key: str, timeout: float, tls: ssl.SSLContext | None = None) -> None:
+        """`tls`: for https; None: whatever certificates this host trusts."""
         self.url = url
+        self._tls = tls
         self._key = key
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
 
     def begin(self) -> None:
         """Call in the event loop that will make the requests."""
-        self._session = aiohttp.ClientSession(headers={"Accept-Encoding": "identity"})
+        connector = aiohttp.TCPConnector(ssl=self._tls or True)
+        self._session = aiohttp.ClientSession(headers={"Accept-Encoding": "identity"}, connector=connector)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -152,6 +156,12 @@ def _translated(url: str | None) -> Iterator[None]:
         yield
     except TimeoutError:
         raise TrainerUnavailable(f"The trainer at {url} did not answer in time. It is tried again later.") from None
+    except aiohttp.ClientSSLError as error:
+        raise TrainerUnavailable(
+            f"The trainer at {url} cannot be spoken to safely: {error}. Check that the address begins with what it "
+            "speaks (http or https), that its certificate is for this name and still valid, and that the setting "
+            "trainer_ca_file names it if it is self-signed."
+        ) from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError) as error:
         raise ConnectionBroke(f"The trainer at {url} cannot be reached: {error or type(error).__name__}.") from error
     except (aiohttp.ClientError, ValueError) as error:
