@@ -133,10 +133,21 @@ class Refusal:
 class Health:
     version: int
     device: str
-    """"cpu", or the GPU's name."""
+    """"cpu", or the first GPU's name."""
     free_gpu_bytes: int | None
+    """Of the first GPU's memory."""
     jobs_waiting: int
     jobs_running: int
+    gpus: int = 0
+    free_memory_bytes: int | None = None
+    """Of main memory, within a container's limit."""
+    free_disk_bytes: int | None = None
+    """Where snapshots, checkpoints and artifacts are kept."""
+    pupil: str | None = None
+    """Installed version."""
+    torch: str | None = None
+    """Installed version; None: not installed."""
+    seconds_up: float = 0.0
 
 
 def learned(lineage: Mapping[str, Any]) -> tuple[str, ...]:

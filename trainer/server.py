@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import ssl
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -22,7 +23,7 @@ from storage.settings import is_loopback
 from trainer.executors.base import Executor
 from trainer.exports import Exports
 from trainer.gate import body, body_chunks, make_gate
-from trainer.host import describe_device
+from trainer.host import describe_device, free_disk, free_memory, installed
 from trainer.jobs import Jobs
 from trainer.openapi import LARGEST_FILE, LARGEST_SNAPSHOT, LARGEST_SPEC, LONGEST_WAIT, document
 from trainer.openapi import PATH as OPENAPI
@@ -45,6 +46,7 @@ class Trainer:
     jobs: Jobs
     exports: Exports
     device: str = "auto"
+    started: float = field(default_factory=time.monotonic)
 
 
 @asynccontextmanager
@@ -168,9 +170,23 @@ class _Routes:
         return web.Response(body=self._openapi, content_type="application/json")
 
     async def health(self, request: web.Request) -> web.Response:
-        device, free = await describe_device(self._trainer.device)
-        jobs = self._trainer.jobs
-        return _json(Health(VERSION, device, free, jobs.waiting, jobs.running))
+        trainer = self._trainer
+        device = await describe_device(trainer.device)
+        return _json(
+            Health(
+                VERSION,
+                device.name,
+                device.free_bytes,
+                trainer.jobs.waiting,
+                trainer.jobs.running,
+                device.gpus,
+                free_memory_bytes=free_memory(),
+                free_disk_bytes=free_disk(trainer.store.root),
+                pupil=installed("pupil"),
+                torch=installed("torch"),
+                seconds_up=round(time.monotonic() - trainer.started, 1),
+            )
+        )
 
     async def put_snapshot(self, request: web.Request) -> web.Response:
         sha256 = request.match_info["sha256"]

@@ -220,7 +220,7 @@ async def test_every_answer_is_as_described(served: Bench, monkeypatch: pytest.M
         "list_artifact": (Store, "artifact_files", f"/v1/artifacts/{artifact.name}", b""),
         "get_artifact_file": (Store, "artifact_file", file, b""),
         "put_artifact_file": (Store, "receive_artifact_file", bodies["put_artifact_file"], b""),
-        "health": (cast(type, trainer.server), "describe_device", "/v1/health", b""),
+        "health": (cast(type, trainer.server), "free_memory", "/v1/health", b""),
     }
     faults = {
         "500": RuntimeError("planted"),
