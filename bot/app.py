@@ -199,7 +199,7 @@ async def open_trainer(settings: Settings) -> AsyncIterator[TrainerClient]:
             yield local.client
     else:
         key = read_secret(settings.trainer_key_file) if settings.trainer_key_file else ""
-        async with TrainerClient(settings.trainer_url, key) as client:
+        async with TrainerClient(settings.trainer_url, key, ca_file=settings.trainer_ca_file) as client:
             yield client
 
 

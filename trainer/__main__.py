@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import signal
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -39,20 +40,34 @@ def main() -> None:
 @click.option("--port", default=8740, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder for snapshots and models.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Mode 0600; one key, or the new and the old one.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate (PEM) to be reached by https with.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Its key (PEM), mode 0600.")
+@click.option("--plain-http", is_flag=True, help="No certificate on a public address: a proxy or a VPN encrypts.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--log-level", default="INFO", show_default=True)
 @click.option("--parent", type=int, hidden=True, help="End with this process, which holds our stdin open.")
 def serve(
-    host: str, port: int, data: Path, key_file: Path | None, device: str, log_level: str, parent: int | None
+    host: str,
+    port: int,
+    data: Path,
+    key_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    plain_http: bool,
+    device: str,
+    log_level: str,
+    parent: int | None,
 ) -> None:
     """Accept trainings from bots that know the key."""
     try:
-        from trainer.server import require_key
+        from trainer.server import require_encryption, require_key
 
         require_key(host, key_file is not None)
+        tls = _tls(tls_cert, tls_key)
+        require_encryption(host, tls is not None, plain_http)
         keys = _keys(key_file or data / "trainer.key", make=key_file is None)
         set_up_logging(log_level, keys)
-        asyncio.run(_serve(host, port, data, keys, device, parent))
+        asyncio.run(_serve(host, port, data, keys, tls, device, parent))
     except PupilError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -95,7 +110,15 @@ def begin_run(parent: int | None) -> None:
         end_with_parent(parent, on_end=lambda: None, grace=0.0)
 
 
-async def _serve(host: str, port: int, data: Path, keys: Sequence[str], device: str, parent: int | None) -> None:
+async def _serve(
+    host: str,
+    port: int,
+    data: Path,
+    keys: Sequence[str],
+    tls: ssl.SSLContext | None,
+    device: str,
+    parent: int | None,
+) -> None:
     from trainer.executors.subprocess import SubprocessExecutor
     from trainer.server import serving
     from trainer.store import Store
@@ -106,7 +129,7 @@ async def _serve(host: str, port: int, data: Path, keys: Sequence[str], device: 
         loop = asyncio.get_running_loop()
         end_with_parent(parent, on_end=lambda: _set_from_thread(loop, stop), grace=_PARENT_GRACE)
     executor = SubprocessExecutor([sys.executable, "-m", "trainer", "run-job", "--device", device])
-    async with serving(Store(data), executor, keys, host=host, port=port, device=device) as bound:
+    async with serving(Store(data), executor, keys, host=host, port=port, device=device, tls=tls) as bound:
         print(json.dumps({"ready": True, "port": bound}), flush=True)
         log.info("trainer.started", extra={"host": host, "port": bound})
         await stop.wait()
@@ -122,6 +145,16 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+
+
+def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    from trainer.tls import server_context
+
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise ConfigurationError("--tls-cert and --tls-key go together: give both files, or neither.")
+    return server_context(certificate, key)
 
 
 def _keys(path: Path, make: bool) -> list[str]:

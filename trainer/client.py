@@ -21,6 +21,7 @@ from storage.files import sha256_of
 from trainer.children import child_environment
 from trainer.download import fetch_artifact
 from trainer.protocol import ArtifactFiles, BaseStatus, Health, JobSpec, JobStatus, from_json, to_json
+from trainer.tls import client_context
 from trainer.transport import Transport
 
 TIMEOUT = 30.0
@@ -47,12 +48,17 @@ class TrainerClient:
     (worth trying again later), and InvalidInput when it finds the request malformed (a fault of ours).
     """
 
-    def __init__(self, url: str | None, key: str, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, url: str | None, key: str, *, timeout: float = TIMEOUT, ca_file: Path | None = None) -> None:
         """Args:
         url: "http://127.0.0.1:8740"; a path before /v1 is allowed. None: not known yet, set `url` later.
         key: as in the trainer's key file; of two keys the first is used.
+        ca_file: for https, the only certificates to trust. None: whatever this host trusts.
+
+        Raises:
+            ConfigurationError: the file cannot be used.
         """
-        self._transport = Transport(url, (key.split() or [""])[0], timeout)
+        tls = None if ca_file is None else client_context(ca_file)
+        self._transport = Transport(url, (key.split() or [""])[0], timeout, tls)
         self._downloading = asyncio.Lock()
 
     @property

@@ -33,9 +33,9 @@ class ConnectionBroke(TrainerUnavailable):
 
 class Source(Protocol):
     def open(
-        self, artifact: str, name: str, start: int
+        self, artifact: str, name: str, start: int, sha256: str
     ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[bytes]]]:
-        """(offset at which the bytes begin: `start` or 0, the bytes).
+        """(offset at which the bytes begin: `start`, or 0 if the file is not the one with this sha256; the bytes).
 
         Raises, on entering or inside the block:
             ConnectionBroke, TrainerUnavailable, NotFound
@@ -84,7 +84,7 @@ async def _fetch_manifest(source: Source, artifact: str, part: Path) -> None:
         if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == artifact:
             return
         path.unlink(missing_ok=True)
-        await _fill(source, artifact, path, MAX_MANIFEST, exact=False)
+        await _fill(source, artifact, path, MAX_MANIFEST, artifact, exact=False)
     if hashlib.sha256(path.read_bytes()).hexdigest() != artifact:
         path.unlink()
         raise ArtifactError(f"The trainer's manifest of the model {artifact[:12]} belongs to another id.")
@@ -93,7 +93,7 @@ async def _fetch_manifest(source: Source, artifact: str, part: Path) -> None:
 async def _fetch_file(source: Source, artifact: str, name: str, entry: FileEntry, part: Path) -> None:
     path = part / name
     for _ in range(2):
-        await _fill(source, artifact, path, entry.bytes, exact=True)
+        await _fill(source, artifact, path, entry.bytes, entry.sha256, exact=True)
         if path.stat().st_size == entry.bytes and await asyncio.to_thread(sha256_of, path) == entry.sha256:
             return
         log.warning("artifact.file_damaged", extra={"artifact": artifact, "file": name})
@@ -101,7 +101,7 @@ async def _fetch_file(source: Source, artifact: str, name: str, entry: FileEntry
     raise ArtifactError(f"The file {name} of the model {artifact[:12]} arrived damaged twice; it was not taken.")
 
 
-async def _fill(source: Source, artifact: str, path: Path, size: int, *, exact: bool) -> None:
+async def _fill(source: Source, artifact: str, path: Path, size: int, sha256: str, *, exact: bool) -> None:
     """Append to `path` until the source has no more or `size` bytes are there; broken connections are taken up again.
 
     Args:
@@ -112,7 +112,7 @@ async def _fill(source: Source, artifact: str, path: Path, size: int, *, exact: 
     while not exact or path.stat().st_size < size:
         before = path.stat().st_size
         try:
-            await _append(source, artifact, path, before, size)
+            await _append(source, artifact, path, before, size, sha256)
             return
         except ConnectionBroke:
             fruitless = 0 if path.stat().st_size > before else fruitless + 1
@@ -121,8 +121,8 @@ async def _fill(source: Source, artifact: str, path: Path, size: int, *, exact: 
             await asyncio.sleep(_PAUSE * (1 + fruitless))
 
 
-async def _append(source: Source, artifact: str, path: Path, start: int, size: int) -> None:
-    async with source.open(artifact, path.name, start) as (offset, chunks):
+async def _append(source: Source, artifact: str, path: Path, start: int, size: int, sha256: str) -> None:
+    async with source.open(artifact, path.name, start, sha256) as (offset, chunks):
         with path.open("r+b") as file:
             file.seek(offset)
             file.truncate()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
 from collections.abc import AsyncIterator
+from typing import TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -26,12 +26,17 @@ from storage.errors import (
     TrainerUnavailable,
     TrainingFailed,
 )
+from trainer.protocol import Refusal, to_json
 from trainer.signing import DIGEST, ID, SIGNATURE, Verifier, sign_answer
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T", bound=web.StreamResponse)
+
 STALL = 30.0
 """Seconds without a byte of an announced body after which the request is given up."""
+SLOWEST = 16 << 10
+"""Bytes per second below which it is given up too: a byte now and then would hold the connection for ever."""
 
 _STATUS: dict[type[PupilError], int] = {
     InvalidInput: 400,
@@ -50,11 +55,17 @@ _WORDS = {
 }
 
 
-def make_gate(verifier: Verifier) -> Middleware:
-    """The middleware. A handler behind it may raise any `PupilError` and may trust `Pupil-Digest`."""
+def make_gate(verifier: Verifier, open_path: str) -> Middleware:
+    """The middleware. A handler behind it may raise any `PupilError` and may trust `Pupil-Digest`.
+
+    Args:
+        open_path: where GET needs no signature, and the answer has none.
+    """
 
     @web.middleware
     async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if (request.method, request.raw_path) == ("GET", open_path):
+            return _close_after(await handler(request))
         try:
             key = verifier.check(request.method, request.raw_path, request.headers)
         except NotAllowed as error:
@@ -75,7 +86,7 @@ async def body_chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
 
     Raises:
         web.HTTPException: no length announced, too large, or encoded.
-        InvalidInput: it stalled, or arrived with another digest.
+        InvalidInput: it stalled, came too slowly, or arrived with another digest.
     """
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise web.HTTPUnsupportedMediaType(reason="Send the body without Content-Encoding.")
@@ -84,7 +95,8 @@ async def body_chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
     if request.content_length > limit:
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length)
     digest = hashlib.sha256()
-    while chunk := await _next_chunk(request):
+    until = asyncio.get_running_loop().time() + STALL + request.content_length / SLOWEST
+    while chunk := await _next_chunk(request, until):
         digest.update(chunk)
         yield chunk
     if digest.hexdigest() != request.headers[DIGEST]:
@@ -96,12 +108,12 @@ async def body(request: web.Request, limit: int) -> bytes:
     return b"".join([chunk async for chunk in body_chunks(request, limit)])
 
 
-async def _next_chunk(request: web.Request) -> bytes:
+async def _next_chunk(request: web.Request, until: float) -> bytes:
     try:
-        async with asyncio.timeout(STALL):
+        async with asyncio.timeout_at(min(until, asyncio.get_running_loop().time() + STALL)):
             return await request.content.readany()
     except TimeoutError:
-        raise InvalidInput(f"The body stalled for {STALL:.0f} s. Send it again.") from None
+        raise InvalidInput("The body stalled, or came too slowly. Send it again.") from None
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -122,10 +134,10 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _refusal(status: int, sentence: str) -> web.Response:
-    return web.Response(status=status, body=json.dumps({"error": sentence}).encode(), content_type="application/json")
+    return web.Response(status=status, body=to_json(Refusal(sentence)).encode(), content_type="application/json")
 
 
-def _close_after(response: web.Response) -> web.Response:
+def _close_after(response: T) -> T:
     # Part of the body may not have been read; the connection cannot carry another request.
     response.force_close()
     return response

@@ -1,20 +1,6 @@
 """What the bot and a trainer say to each other: the messages, their JSON form and the version in the path.
 
-Routes (all under /v1; bodies are JSON unless said; requests and JSON answers are signed, see `trainer.signing`):
-
-    GET    /health                              Health
-    PUT    /snapshots/{sha256}                  the file's bytes; 204, also when it is there already
-    PUT    /jobs/{id}                           JobSpec -> JobStatus; the same id and attempt again is the same job;
-                                                a higher attempt replaces a lower one, a lower one is refused (409)
-    GET    /jobs/{id}?after={seq}&wait={s}      JobStatus with the events after `seq`; waits up to `s` for a newer one
-    DELETE /jobs/{id}                           cancels and answers the final JobStatus; idempotent
-    GET    /bases/{name}?wait={s}               BaseStatus; exported on first use, waits up to `s` for it
-    GET    /artifacts/{id}                      ArtifactFiles: what the trainer holds of an artifact
-    GET    /artifacts/{id}/{file}               a file of a complete artifact, with Range; manifest.json names the rest
-    PUT    /artifacts/{id}/{file}               gives a version back to a trainer that has lost it; manifest.json last
-
-Errors are `{"error": sentence}` with a 4xx or 5xx status: 400 malformed, 401 not signed with our key, 404 unknown, 409
-contradicts what is there, 411/413/415 a body without length, too large or encoded, 422 can never work, 503 later.
+The routes they travel on stand in `trainer.openapi`, with their parameters, limits and errors.
 """
 
 from __future__ import annotations
@@ -136,13 +122,32 @@ class ArtifactFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """The answer to a request that was not carried out."""
+
+    error: str
+    """One sentence: what happened, to which id, and what to do next."""
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     version: int
     device: str
-    """"cpu", or the GPU's name."""
+    """"cpu", or the first GPU's name."""
     free_gpu_bytes: int | None
+    """Of the first GPU's memory."""
     jobs_waiting: int
     jobs_running: int
+    gpus: int = 0
+    free_memory_bytes: int | None = None
+    """Of main memory, within a container's limit."""
+    free_disk_bytes: int | None = None
+    """Where snapshots, checkpoints and artifacts are kept."""
+    pupil: str | None = None
+    """Installed version."""
+    torch: str | None = None
+    """Installed version; None: not installed."""
+    seconds_up: float = 0.0
 
 
 def learned(lineage: Mapping[str, Any]) -> tuple[str, ...]:

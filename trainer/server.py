@@ -1,4 +1,4 @@
-"""The trainer as an HTTP service: the routes of `trainer.protocol`, each a few lines over the queue and the files.
+"""The trainer as an HTTP service: the routes of `trainer.openapi`, each a few lines over the queue and the files.
 
 This process never imports torch: trainings and exports run in processes of their own. So it starts in a fraction of a
 second, needs 50 MB, and goes on answering whatever a training does to its memory.
@@ -6,33 +6,36 @@ second, needs 50 MB, and goes on answering whatever a training does to its memor
 
 from __future__ import annotations
 
-import ipaddress
+import json
 import logging
+import ssl
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
 from storage.artifacts import MANIFEST, MAX_MANIFEST
 from storage.errors import ConfigurationError, InvalidInput
+from storage.settings import is_loopback
 from trainer.executors.base import Executor
 from trainer.exports import Exports
 from trainer.gate import body, body_chunks, make_gate
-from trainer.host import describe_device
+from trainer.host import describe_device, free_disk, free_memory, installed
 from trainer.jobs import Jobs
+from trainer.openapi import LARGEST_FILE, LARGEST_SNAPSHOT, LARGEST_SPEC, LONGEST_WAIT, document
+from trainer.openapi import PATH as OPENAPI
 from trainer.protocol import VERSION, BaseStatus, Health, JobSpec, from_json, to_json
+from trainer.sending import send_file
 from trainer.signing import DIGEST, Verifier
 from trainer.store import Store
 
-MAX_SPEC = 64 * 1024
-MAX_SNAPSHOT = 1 << 30
-"""Bytes; 200,000 texts of the greatest length would fit."""
-MAX_ARTIFACT_FILE = 8 << 30
-"""Bytes; an encoder of two billion float32 parameters."""
-LONGEST_WAIT = 60.0
-"""Seconds a long poll may ask for; proxies give up soon after."""
+HEAD_TIMEOUT = 30.0
+"""Seconds a connection may take for the head of its next request; aiohttp's default is an hour."""
+LONGEST_LINE, MOST_HEADERS = 8190, 64
+"""Bytes of the request line, or of one header, and how many headers. A bot sends about ten, proxies add some."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Trainer:
     jobs: Jobs
     exports: Exports
     device: str = "auto"
+    started: float = field(default_factory=time.monotonic)
 
 
 @asynccontextmanager
@@ -54,6 +58,7 @@ async def serving(
     host: str = "127.0.0.1",
     port: int = 0,
     device: str = "auto",
+    tls: ssl.SSLContext | None = None,
     jobs_options: dict[str, Any] | None = None,
 ) -> AsyncIterator[int]:
     """Serve until the block ends; yields the port. On the way out running jobs are ended and recorded as interrupted.
@@ -61,6 +66,7 @@ async def serving(
     Args:
         keys: requests signed with any of them are accepted.
         port: 0 chooses a free one.
+        tls: None: what is said can be read on the way.
         jobs_options: intervals and limits of `Jobs`, for tests.
 
     Raises:
@@ -74,6 +80,10 @@ async def serving(
             access_log=None,
             logger=_quiet_log(),
             auto_decompress=False,
+            keepalive_timeout=HEAD_TIMEOUT,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+            max_headers=MOST_HEADERS,
             lingering_time=1.0,  # seconds a refused body is read and dropped, so that the refusal gets through
             shutdown_timeout=2.0,
         )
@@ -81,7 +91,7 @@ async def serving(
         try:
             # Jobs end first: that answers everybody who waits for one, so that no connection holds up the rest.
             async with jobs:
-                yield await _bind(runner, host, port)
+                yield await _bind(runner, host, port, tls)
         finally:
             await trainer.exports.close()
             await runner.cleanup()
@@ -89,17 +99,18 @@ async def serving(
 
 def make_app(trainer: Trainer, verifier: Verifier) -> web.Application:
     routes = _Routes(trainer)
-    app = web.Application(middlewares=[make_gate(verifier)])
+    app = web.Application(middlewares=[make_gate(verifier, open_path=OPENAPI)])
     app.add_routes(
         [
-            web.get("/v1/health", routes.health),
+            web.get(OPENAPI, routes.openapi, allow_head=False),
+            web.get("/v1/health", routes.health, allow_head=False),
             web.put("/v1/snapshots/{sha256}", routes.put_snapshot),
             web.put("/v1/jobs/{id}", routes.put_job),
             web.get("/v1/jobs/{id}", routes.get_job, allow_head=False),
             web.delete("/v1/jobs/{id}", routes.cancel_job),
             web.get("/v1/bases/{name:.+}", routes.get_base, allow_head=False),
             web.get("/v1/artifacts/{id}", routes.list_artifact, allow_head=False),
-            web.get("/v1/artifacts/{id}/{file}", routes.get_artifact_file),
+            web.get("/v1/artifacts/{id}/{file}", routes.get_artifact_file, allow_head=False),
             web.put("/v1/artifacts/{id}/{file}", routes.put_artifact_file),
         ]
     )
@@ -112,14 +123,24 @@ def require_key(host: str, key_given: bool) -> None:
     Raises:
         ConfigurationError
     """
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback and not key_given:
+    if not is_loopback(host) and not key_given:
         raise ConfigurationError(
             f"host is {host}, which other machines can reach, but there is no key. Write one of 32 or more random "
             "characters into a file with mode 0600 and name it with --key-file, here and in the bot's settings."
+        )
+
+
+def require_encryption(host: str, tls: bool, plain_http: bool) -> None:
+    """Refuse to be reachable from other machines in a way that lets others on the way read texts and models.
+
+    Raises:
+        ConfigurationError
+    """
+    if not is_loopback(host) and not tls and not plain_http:
+        raise ConfigurationError(
+            f"host is {host}, which other machines can reach, but nothing would be encrypted: the labelled texts could "
+            "be read on the way. Give a certificate with --tls-cert and --tls-key, or say --plain-http if a proxy or "
+            "a VPN encrypts."
         )
 
 
@@ -130,9 +151,9 @@ def _quiet_log() -> logging.Logger:
     return quiet
 
 
-async def _bind(runner: web.AppRunner, host: str, port: int) -> int:
+async def _bind(runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext | None) -> int:
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
     except OSError as error:
         raise ConfigurationError(
             f"The trainer cannot listen on {host} port {port}: {error.strerror}. Choose another with --port."
@@ -143,21 +164,39 @@ async def _bind(runner: web.AppRunner, host: str, port: int) -> int:
 class _Routes:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
+        self._openapi = json.dumps(document(), indent=1).encode()
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._openapi, content_type="application/json")
 
     async def health(self, request: web.Request) -> web.Response:
-        device, free = await describe_device(self._trainer.device)
-        jobs = self._trainer.jobs
-        return _json(Health(VERSION, device, free, jobs.waiting, jobs.running))
+        trainer = self._trainer
+        device = await describe_device(trainer.device)
+        return _json(
+            Health(
+                VERSION,
+                device.name,
+                device.free_bytes,
+                trainer.jobs.waiting,
+                trainer.jobs.running,
+                device.gpus,
+                free_memory_bytes=free_memory(),
+                free_disk_bytes=free_disk(trainer.store.root),
+                pupil=installed("pupil"),
+                torch=installed("torch"),
+                seconds_up=round(time.monotonic() - trainer.started, 1),
+            )
+        )
 
     async def put_snapshot(self, request: web.Request) -> web.Response:
         sha256 = request.match_info["sha256"]
         if request.headers[DIGEST] != sha256:
             raise InvalidInput("A snapshot's address is the sha256 of its bytes.")
-        await self._trainer.store.receive_snapshot(sha256, body_chunks(request, MAX_SNAPSHOT))
+        await self._trainer.store.receive_snapshot(sha256, body_chunks(request, LARGEST_SNAPSHOT))
         return web.Response(status=204)
 
     async def put_job(self, request: web.Request) -> web.Response:
-        spec = from_json(JobSpec, await body(request, MAX_SPEC))
+        spec = from_json(JobSpec, await body(request, LARGEST_SPEC))
         if spec.job_id != request.match_info["id"]:
             raise InvalidInput("The job's id in the address and in the body differ.")
         return _json(await self._trainer.jobs.submit(spec))
@@ -179,11 +218,12 @@ class _Routes:
 
     async def get_artifact_file(self, request: web.Request) -> web.StreamResponse:
         # The bytes need no signature: a signed answer named the artifact, and its id covers them.
-        return web.FileResponse(self._trainer.store.artifact_file(request.match_info["id"], request.match_info["file"]))
+        path = self._trainer.store.artifact_file(request.match_info["id"], request.match_info["file"])
+        return await send_file(request, path)
 
     async def put_artifact_file(self, request: web.Request) -> web.Response:
         artifact, name = request.match_info["id"], request.match_info["file"]
-        chunks = body_chunks(request, MAX_MANIFEST if name == MANIFEST else MAX_ARTIFACT_FILE)
+        chunks = body_chunks(request, MAX_MANIFEST if name == MANIFEST else LARGEST_FILE)
         await self._trainer.store.receive_artifact_file(artifact, name, chunks)
         return web.Response(status=204)
 

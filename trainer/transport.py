@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
@@ -32,15 +33,18 @@ _ERRORS: dict[int, type[PupilError]] = {404: NotFound, 409: Conflict, 422: Train
 
 
 class Transport:
-    def __init__(self, url: str | None, key: str, timeout: float) -> None:
+    def __init__(self, url: str | None, key: str, timeout: float, tls: ssl.SSLContext | None = None) -> None:
+        """`tls`: for https; None: whatever certificates this host trusts."""
         self.url = url
+        self._tls = tls
         self._key = key
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
 
     def begin(self) -> None:
         """Call in the event loop that will make the requests."""
-        self._session = aiohttp.ClientSession(headers={"Accept-Encoding": "identity"})
+        connector = aiohttp.TCPConnector(ssl=self._tls or True)
+        self._session = aiohttp.ClientSession(headers={"Accept-Encoding": "identity"}, connector=connector)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -79,11 +83,13 @@ class Transport:
         return await self._once(method, path, digest, limits, body, file)
 
     @asynccontextmanager
-    async def open(self, artifact: str, name: str, start: int) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    async def open(
+        self, artifact: str, name: str, start: int, sha256: str
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         """A file of an artifact from an offset on (see `trainer.download.Source`)."""
         path = f"/v1/artifacts/{artifact}/{name}"
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=self._timeout)
-        extra = {"Range": f"bytes={start}-"} if start else {}
+        extra = {"Range": f"bytes={start}-", "If-Range": f'"{sha256}"'} if start else {}
         with _translated(self.url):
             async with self._request("GET", path, EMPTY, limits, extra=extra) as response:
                 if response.status == 416:  # there is nothing from there on
@@ -91,6 +97,12 @@ class Transport:
                     return
                 if response.status not in (200, 206):
                     self._checked(response, await _read(response))
+                if response.status == 206 and not response.headers.get("Content-Range", "").startswith(
+                    f"bytes {start}-"
+                ):
+                    raise TrainerUnavailable(
+                        f"What answers at {self.url} sent another part of {name} than was asked for."
+                    )
                 yield (start if response.status == 206 else 0), response.content.iter_any()
 
     async def _once(
@@ -144,6 +156,12 @@ def _translated(url: str | None) -> Iterator[None]:
         yield
     except TimeoutError:
         raise TrainerUnavailable(f"The trainer at {url} did not answer in time. It is tried again later.") from None
+    except aiohttp.ClientSSLError as error:
+        raise TrainerUnavailable(
+            f"The trainer at {url} cannot be spoken to safely: {error}. Check that the address begins with what it "
+            "speaks (http or https), that its certificate is for this name and still valid, and that the setting "
+            "trainer_ca_file names it if it is self-signed."
+        ) from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError) as error:
         raise ConnectionBroke(f"The trainer at {url} cannot be reached: {error or type(error).__name__}.") from error
     except (aiohttp.ClientError, ValueError) as error:

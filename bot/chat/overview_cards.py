@@ -213,24 +213,25 @@ def agreement_words(told: ToldAgreement) -> str:
 
 def status_card(status: Mapping[str, Any]) -> Card:
     """The bot's state for its operator: whatever the status service says, one line each."""
-    lines = [_fact(key, value) for key, value in status.items()]
+    lines = [f"**{name}**: {value}" for name, value in map(_fact, status.items())]
     return Card(title="Status", body="\n".join(lines) or "Nothing to report.")
 
 
-def _fact(key: str, value: Any) -> str:
-    """One line, with the unit that the end of the key names."""
+def _fact(item: tuple[str, Any]) -> tuple[str, str]:
+    """Name and value in words, with the unit that the end of the name names."""
+    key, value = item
     name, _, unit = key.rpartition("_")
     if isinstance(value, int | float):
         if unit == "seconds":
-            return f"**{name.replace('_', ' ')}**: {duration(value)}"
+            return name.replace("_", " "), duration(value)
         if unit == "bytes":
-            return f"**{name.replace('_', ' ')}**: {value / 1e9:,.1f} GB"
-    return f"**{key.replace('_', ' ')}**: {_plain(value)}"
+            return name.replace("_", " "), f"{value / 1e9:,.1f} GB"
+    return key.replace("_", " "), _plain(value)
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{str(key).replace('_', ' ')} {_plain(item)}" for key, item in value.items()) or "none"
+        return ", ".join(f"{name} {told}" for name, told in map(_fact, value.items())) or "none"
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, float):

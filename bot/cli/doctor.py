@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.text import Text
@@ -26,7 +27,7 @@ from bot.cli.connect import find_running, key_for, read_notice
 from bot.cli.copies import FILE
 from storage.errors import InstanceLocked, PupilError
 from storage.lock import InstanceLock
-from storage.settings import DEFAULT_BASE, Settings, read_secret
+from storage.settings import DEFAULT_BASE, Settings, is_loopback, read_secret
 
 TRAINER_SECONDS = 60.0
 """A trainer that has not answered by then is not going to."""
@@ -170,13 +171,19 @@ async def _trainer_says(settings: Settings) -> str:
         from trainer.client import TrainerClient
 
         key = read_secret(settings.trainer_key_file) if settings.trainer_key_file else ""
-        async with TrainerClient(settings.trainer_url, key) as client:
-            return f"{settings.trainer_url} answers; it computes on {(await client.health()).device}."
+        async with TrainerClient(settings.trainer_url, key, ca_file=settings.trainer_ca_file) as client:
+            plain = "" if _is_safe(settings.trainer_url) else " Nothing is encrypted, unless a VPN does it."
+            return f"{settings.trainer_url} answers; it computes on {(await client.health()).device}.{plain}"
     from bot.local_trainer import LocalTrainer
 
     with tempfile.TemporaryDirectory(prefix="pupil-doctor-") as folder:
         async with LocalTrainer(Path(folder), settings) as local:
             return f"starts as a child process; it computes on {(await local.client.health()).device}."
+
+
+def _is_safe(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 async def _check_running_trainer(settings: Settings, url: str) -> Check:

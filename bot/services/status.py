@@ -70,9 +70,17 @@ class StatusService:
                 health = await self._trainer.health()
         except (PupilError, TimeoutError) as error:
             return {"reachable": False, "why": str(error) or "It did not answer within 2 s."}
-        return {
+        told = {
             "reachable": True,
             "device": health.device,
+            "gpus": health.gpus or None,
             "waiting": health.jobs_waiting,
             "running": health.jobs_running,
+            "gpu_free_bytes": health.free_gpu_bytes,
+            "memory_free_bytes": health.free_memory_bytes,
+            "disk_free_bytes": health.free_disk_bytes,
+            "uptime_seconds": health.seconds_up,
+            "version": health.pupil,
+            "torch": health.torch,
         }
+        return {name: value for name, value in told.items() if value is not None}

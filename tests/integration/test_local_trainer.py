@@ -161,7 +161,10 @@ async def test_serve_makes_a_key_and_ends_cleanly_on_a_signal(tmp_path: Path, nu
     [
         (["--host", "0.0.0.0"], "there is no key"),
         (["--key-file", "missing.key"], "cannot be read"),
-        (["--host", "203.0.113.7", "--key-file", "good.key"], "cannot listen"),
+        (["--host", "0.0.0.0", "--key-file", "good.key"], "--plain-http"),
+        (["--host", "203.0.113.7", "--key-file", "good.key", "--plain-http"], "cannot listen"),
+        (["--tls-cert", "good.key"], "go together"),
+        (["--tls-cert", "good.key", "--tls-key", "good.key"], "cannot be used together"),
         (["--key-file", "open.key"], "chmod 600"),
         (["--key-file", "short.key"], "at least 16 characters"),
     ],

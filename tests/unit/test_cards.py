@@ -510,11 +510,12 @@ class TestOverviews:
         assert "promoted v3" in swap_card("triage", Promotion(2, "g", 1, 3, 2, "1", "", 0.0), "Maria").body
 
     def test_the_state_is_one_line_a_fact(self) -> None:
-        state = {"version": "0.1", "uptime_seconds": 61.0, "trainer": {"reachable": False}, "loop_lag_ms": 1.25}
+        trainer = {"reachable": True, "device": "cpu", "disk_free_bytes": 12_000_000_000, "uptime_seconds": 90.0}
+        state = {"version": "0.1", "uptime_seconds": 61.0, "trainer": trainer, "loop_lag_ms": 1.25}
         assert status_card(state | {"disk_free_bytes": 81_000_000_000}).body.splitlines() == [
             "**version**: 0.1",
             "**uptime**: 61 s",
-            "**trainer**: reachable no",
+            "**trainer**: reachable yes, device cpu, disk free 12.0 GB, uptime 2 min",
             "**loop lag ms**: 1.2",
             "**disk free**: 81.0 GB",
         ]
