@@ -52,6 +52,9 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 3
 TOGETHER = 4
 """Jobs that are followed at the same time; the trainer has its own queue."""
+MOST_TOGETHER = 32
+"""As many where many guilds wait: one that has no job under way gets a place beyond TOGETHER, so that no other, however
+many trainings it asks for, keeps it from the trainer, which lets guilds run in turn."""
 
 
 class Trainer(Protocol):
@@ -99,6 +102,10 @@ class JobRunner:
         self._policy = policy or PromotionPolicy()
         self._wake = asyncio.Event()
         self._driving: dict[str, asyncio.Task[None]] = {}
+        self._guilds: dict[str, str] = {}
+        """Whose each of them is."""
+        self._ahead: dict[str, int] = {}
+        """By job that waits, here or on the trainer: how many end before it begins."""
         self._loop: asyncio.Task[None] | None = None
         self._asides: set[asyncio.Task[None]] = set()
 
@@ -140,6 +147,7 @@ class JobRunner:
             decision=None if version is None or report is None else _decision(version, report),
             report=report,
             version=version,
+            ahead=None if job.state.is_final else self._ahead.get(job.id),
             pins=() if version is None else await self._promotion.pins(classifier, version.number),
         )
 
@@ -169,19 +177,42 @@ class JobRunner:
     async def _claim_jobs(self) -> None:
         while True:
             self._wake.clear()
-            while len(self._driving) < TOGETHER and (job := await self._jobs.claim(time.time())) is not None:
+            while (job := await self._claim()) is not None:
                 self._start(job)
+            await self._tell_places()
             # A job that waits for its back-off is looked for again without being announced.
             with_timeout = asyncio.wait_for(self._wake.wait(), timeout=1.0)
             await asyncio.gather(with_timeout, return_exceptions=True)
 
+    async def _claim(self) -> TrainingJob | None:
+        """The next job; once TOGETHER are under way, only of a guild that has none among them."""
+        if len(self._driving) >= MOST_TOGETHER:
+            return None
+        besides = set(self._guilds.values()) if len(self._driving) >= TOGETHER else set()
+        return await self._jobs.claim(time.time(), besides)
+
+    async def _tell_places(self) -> None:
+        """Those that still wait here hear how many are before them."""
+        for place, job in enumerate(await self._jobs.due(time.time())):
+            ahead = len(self._driving) + place
+            if self._ahead.get(job.id) == ahead:
+                continue
+            self._ahead[job.id] = ahead
+            update = await self.update_of(job)
+            # Read again at last: a listener that has seen it cancelled must not see it wait after that.
+            if (await self._jobs.get(job.guild, job.id)).state is JobState.QUEUED:
+                self.updates.publish(update)
+
     def _start(self, job: TrainingJob) -> None:
+        self._guilds[job.id] = job.guild
         task = asyncio.create_task(self._drive(job), name=f"job {job.id}")
         self._driving[job.id] = task
         task.add_done_callback(lambda _: self._ended(job.id))
 
     def _ended(self, job_id: str) -> None:
         self._driving.pop(job_id, None)
+        self._guilds.pop(job_id, None)
+        self._ahead.pop(job_id, None)
         self._wake.set()
 
     # Driving one attempt
@@ -221,6 +252,8 @@ class JobRunner:
                 await self._try_to_hand_over(job, spec)
                 continue
             patience.heard(time.monotonic(), waiting=status.state is RunState.WAITING, moved=bool(status.events))
+            if self._note_place(status) and not status.events:
+                await self.announce(job)
             if status.events:
                 job = await self._note(job, status)
             if status.state is RunState.SUCCEEDED and status.artifact is not None:
@@ -251,6 +284,7 @@ class JobRunner:
             recipe=self._recipe,
             start=None if classifier.based_on is None else classifier.based_on.artifact,
             start_name="" if classifier.based_on is None else classifier.based_on.name,
+            owner=job.guild,
         )
 
     async def _hand_over(self, job: TrainingJob, spec: JobSpec) -> None:
@@ -259,7 +293,7 @@ class JobRunner:
             await self._give_start(job, spec.start)
         if spec.champion is not None:
             await self._trainer.give_artifact(self._models / spec.champion)
-        await self._trainer.submit(spec)
+        self._note_place(await self._trainer.submit(spec))
 
     async def _give_start(self, job: TrainingJob, artifact: str) -> None:
         """The version that training begins at, and the snapshots it has learned, as far as they can be read.
@@ -279,6 +313,15 @@ class JobRunner:
             await self._hand_over(job, spec)
         except TrainerUnavailable as error:
             log.info("trainer.unreachable", extra={"job": job.id, "why": str(error)})
+
+    def _note_place(self, status: JobStatus) -> bool:
+        """Remember the job's place in the trainer's queue; whether it is another than before."""
+        before, waits = self._ahead.get(status.job_id), status.state is RunState.WAITING
+        if waits:
+            self._ahead[status.job_id] = status.ahead
+        else:
+            self._ahead.pop(status.job_id, None)
+        return self._ahead.get(status.job_id) != before
 
     async def _note(self, job: TrainingJob, status: JobStatus) -> TrainingJob:
         newest = status.events[-1]

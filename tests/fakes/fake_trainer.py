@@ -45,6 +45,8 @@ class FakeTrainer:
         self.gate.set()
         self.endless = False
         """Jobs run and never end."""
+        self.place: int | None = None
+        """While it is set, every job waits in the trainer's queue with that many ahead."""
         self.calls: Counter[str] = Counter()
         self.specs: dict[str, JobSpec] = {}
         self.snapshots: dict[str, Path] = {}
@@ -66,6 +68,9 @@ class FakeTrainer:
         if job_id not in self.specs:
             raise NotFound(f"There is no job {job_id}.")
         spec = self.specs[job_id]
+        if self.place is not None:
+            await asyncio.sleep(0.01)  # a long poll that is short
+            return JobStatus(job_id, spec.attempt, RunState.WAITING, ahead=self.place)
         await self.gate.wait()
         if self.endless:
             await asyncio.sleep(0)
