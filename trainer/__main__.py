@@ -41,9 +41,17 @@ def main() -> None:
 @click.option("--key-file", type=click.Path(path_type=Path), help="Mode 0600; one key, or the new and the old one.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--log-level", default="INFO", show_default=True)
+@click.option("--spare/--no-spare", default=True, show_default=True, help="Keep a process ready when a bot says so.")
 @click.option("--parent", type=int, hidden=True, help="End with this process, which holds our stdin open.")
 def serve(
-    host: str, port: int, data: Path, key_file: Path | None, device: str, log_level: str, parent: int | None
+    host: str,
+    port: int,
+    data: Path,
+    key_file: Path | None,
+    device: str,
+    log_level: str,
+    spare: bool,
+    parent: int | None,
 ) -> None:
     """Accept trainings from bots that know the key."""
     try:
@@ -52,7 +60,7 @@ def serve(
         require_key(host, key_file is not None)
         keys = _keys(key_file or data / "trainer.key", make=key_file is None)
         set_up_logging(log_level, keys)
-        asyncio.run(_serve(host, port, data, keys, device, parent))
+        asyncio.run(_serve(host, port, data, keys, device, spare, parent))
     except PupilError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -70,6 +78,19 @@ def run_job(folder: Path, device: str, parent: int | None) -> None:
     run(folder, device)
 
 
+@main.command("spare", hidden=True)
+@click.option("--device", default="auto")
+@click.option("--parent", type=int, required=True)
+def spare(device: str, parent: int) -> None:
+    """Import what a run needs, wait for a run folder, and do its task; `serve` starts this ahead of time."""
+    from trainer.executors.spare import await_folder
+    from trainer.run_job import load_ahead, run
+
+    folder = await_folder(parent, load_ahead)
+    set_up_logging()
+    run(folder, device)
+
+
 def begin_run(parent: int | None) -> None:
     """What a run's process does first: give way, log to its own output, and never outlive its trainer."""
     give_way()
@@ -78,7 +99,10 @@ def begin_run(parent: int | None) -> None:
         end_with_parent(parent, on_end=lambda: None, grace=0.0)
 
 
-async def _serve(host: str, port: int, data: Path, keys: Sequence[str], device: str, parent: int | None) -> None:
+async def _serve(
+    host: str, port: int, data: Path, keys: Sequence[str], device: str, spare: bool, parent: int | None
+) -> None:
+    from trainer.executors.spare import Spare
     from trainer.executors.subprocess import SubprocessExecutor
     from trainer.server import serving
     from trainer.store import Store
@@ -88,7 +112,9 @@ async def _serve(host: str, port: int, data: Path, keys: Sequence[str], device: 
     if parent is not None:
         loop = asyncio.get_running_loop()
         end_with_parent(parent, on_end=lambda: _set_from_thread(loop, stop), grace=_PARENT_GRACE)
-    executor = SubprocessExecutor([sys.executable, "-m", "trainer", "run-job", "--device", device])
+    trainer = [sys.executable, "-m", "trainer"]
+    ready = Spare([*trainer, "spare", "--device", device]) if spare else None
+    executor = SubprocessExecutor([*trainer, "run-job", "--device", device], spare=ready)
     async with serving(Store(data), executor, keys, host=host, port=port, device=device) as bound:
         print(json.dumps({"ready": True, "port": bound}), flush=True)
         log.info("trainer.started", extra={"host": host, "port": bound})

@@ -93,6 +93,7 @@ def make_app(trainer: Trainer, verifier: Verifier) -> web.Application:
     app.add_routes(
         [
             web.get("/v1/health", routes.health),
+            web.post("/v1/warm", routes.warm),
             web.put("/v1/snapshots/{sha256}", routes.put_snapshot),
             web.put("/v1/jobs/{id}", routes.put_job),
             web.get("/v1/jobs/{id}", routes.get_job, allow_head=False),
@@ -148,6 +149,10 @@ class _Routes:
         device, free = await describe_device(self._trainer.device)
         jobs = self._trainer.jobs
         return _json(Health(VERSION, device, free, jobs.waiting, jobs.running))
+
+    async def warm(self, request: web.Request) -> web.Response:
+        await self._trainer.jobs.prepare()
+        return web.Response(status=204)
 
     async def put_snapshot(self, request: web.Request) -> web.Response:
         sha256 = request.match_info["sha256"]

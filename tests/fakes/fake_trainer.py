@@ -40,6 +40,8 @@ class FakeTrainer:
         """Raised by the next polls, one each."""
         self.failure: tuple[str, bool] | None = None
         """(sentence, retryable) that every job ends with; None: it succeeds."""
+        self.cold: PupilError | None = None
+        """Raised when it is asked to warm up."""
         self.gate = asyncio.Event()
         """Jobs stay running until it is set."""
         self.gate.set()
@@ -49,6 +51,11 @@ class FakeTrainer:
 
     async def health(self) -> Health:
         return Health(1, "cpu", None, 0, 0)
+
+    async def warm(self) -> None:
+        self.calls["warm"] += 1
+        if self.cold is not None:
+            raise self.cold
 
     async def put_snapshot(self, path: Path) -> None:
         self.snapshots[path.stem] = path
