@@ -58,6 +58,7 @@ TOGETHER = 4
 class Trainer(Protocol):
     """What the runner needs of `trainer.client.TrainerClient`."""
 
+    async def warm(self) -> None: ...
     async def put_snapshot(self, path: Path) -> None: ...
     async def submit(self, spec: JobSpec) -> JobStatus: ...
     async def poll(self, job_id: str, after: int = 0, wait: float = 25.0) -> JobStatus: ...
@@ -81,8 +82,10 @@ class JobRunner:
         recipe: dict[str, Any],
         seed: int,
         lease: float,
+        spare: bool = True,
         policy: PromotionPolicy | None = None,
     ) -> None:
+        """`spare`: whether the trainer is told when a job is to be expected."""
         self.updates = Updates()
         self._jobs = stores.jobs
         self._classifiers = stores.classifiers
@@ -95,6 +98,7 @@ class JobRunner:
         self._recipe = recipe
         self._seed = seed
         self._lease = lease
+        self._spare = spare
         self._policy = policy or PromotionPolicy()
         self._wake = asyncio.Event()
         self._driving: dict[str, asyncio.Task[None]] = {}
@@ -119,6 +123,11 @@ class JobRunner:
     def wake(self) -> None:
         """There may be a job to claim."""
         self._wake.set()
+
+    def warm(self) -> None:
+        """A job is to be expected soon: the trainer may get ready. Returns at once, and nothing depends on it."""
+        if self._spare:
+            self._aside(self._warm_trainer())
 
     async def announce(self, job: TrainingJob) -> None:
         """Tells the listeners where the job stands."""
@@ -379,6 +388,12 @@ class JobRunner:
             await self._trainer.cancel(job_id)
         except PupilError as error:
             log.info("trainer.unreachable", extra={"job": job_id, "why": str(error)})
+
+    async def _warm_trainer(self) -> None:
+        try:
+            await self._trainer.warm()
+        except PupilError as error:
+            log.info("trainer.not_warmed", extra={"why": str(error)})
 
     def _aside(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,8 @@ class FakeTrainer:
         """Jobs stay running until it is set."""
         self.gate.set()
         self.calls: Counter[str] = Counter()
+        self.told: list[str] = []
+        """What it was told of a job, in order."""
         self.specs: dict[str, JobSpec] = {}
         self.snapshots: dict[str, Path] = {}
 
@@ -54,14 +57,17 @@ class FakeTrainer:
 
     async def warm(self) -> None:
         self.calls["warm"] += 1
+        self.told.append("warm")
         if self.cold is not None:
             raise self.cold
 
     async def put_snapshot(self, path: Path) -> None:
+        self.told.append("snapshot")
         self.snapshots[path.stem] = path
 
     async def submit(self, spec: JobSpec) -> JobStatus:
         self.calls["submit"] += 1
+        self.told.append("submit")
         self.specs[spec.job_id] = spec
         return JobStatus(spec.job_id, spec.attempt, RunState.WAITING)
 
@@ -109,7 +115,9 @@ class FakeTrainer:
 
 
 @asynccontextmanager
-async def system_with(trainer: FakeTrainer, data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[System]:
+async def system_with(
+    trainer: FakeTrainer, data: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> AsyncIterator[System]:
     """The real system over `data` with this trainer; opened again it is the restarted bot."""
 
     @asynccontextmanager
@@ -117,5 +125,5 @@ async def system_with(trainer: FakeTrainer, data: Path, monkeypatch: pytest.Monk
         yield trainer
 
     monkeypatch.setattr(bot.app, "open_trainer", open_trainer)
-    async with open_system(load_settings(data=data, base="tiny", lease=1.0)) as system:
+    async with open_system(load_settings(**({"data": data, "base": "tiny", "lease": 1.0} | settings))) as system:
         yield system
