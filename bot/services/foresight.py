@@ -1,4 +1,4 @@
-"""Whether a training comes near, so that the trainer can get ready for it. Pure functions of a schedule and the time."""
+"""Whether a training comes near, so that the trainer can get ready. Pure functions of a schedule and the time."""
 
 from __future__ import annotations
 
