@@ -136,6 +136,7 @@ async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack)
             seed=settings.seed,
             lease=settings.lease,
             hours=settings.training_hours,
+            spare=settings.spare,
         )
     )
     training = TrainingService(

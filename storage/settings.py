@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     seed: int = 0
     device: str = "auto"
     """Where the trainer computes: "auto", "cpu" or "cuda"."""
+    spare: bool = True
+    """Whether the trainer is told when a training comes near, and keeps a process with its libraries loaded for it."""
     recipe: dict[str, Any] = Field(default_factory=dict)
     """Fields of `trainer.finetune.Recipe` that differ from its defaults, for people who know why."""
     precision: Literal["int8", "fp32"] = "int8"

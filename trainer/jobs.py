@@ -78,6 +78,11 @@ class Jobs:
     def running(self) -> int:
         return sum(job.state is RunState.RUNNING for job in self._active.values())
 
+    async def prepare(self) -> None:
+        """A job is to be expected soon. Does nothing while there is one: the next will have to wait for its end."""
+        if not self._active and not self._closing:
+            await self._executor.prepare()
+
     async def submit(self, spec: JobSpec) -> JobStatus:
         """Accept a job. The same spec again is the same job; a higher attempt ends the lower one first.
 

@@ -60,6 +60,7 @@ many trainings it asks for, keeps it from the trainer, which lets guilds run in 
 class Trainer(Protocol):
     """What the runner needs of `trainer.client.TrainerClient`."""
 
+    async def warm(self) -> None: ...
     async def put_snapshot(self, path: Path) -> None: ...
     async def submit(self, spec: JobSpec) -> JobStatus: ...
     async def poll(self, job_id: str, after: int = 0, wait: float = 25.0) -> JobStatus: ...
@@ -84,8 +85,10 @@ class JobRunner:
         seed: int,
         lease: float,
         hours: float,
+        spare: bool,
         policy: PromotionPolicy | None = None,
     ) -> None:
+        """`spare`: whether the trainer is told when a job is to be expected."""
         self.updates = Updates()
         self._jobs = stores.jobs
         self._classifiers = stores.classifiers
@@ -99,6 +102,7 @@ class JobRunner:
         self._seed = seed
         self._lease = lease
         self._hours = hours
+        self._spare = spare
         self._policy = policy or PromotionPolicy()
         self._wake = asyncio.Event()
         self._driving: dict[str, asyncio.Task[None]] = {}
@@ -127,6 +131,11 @@ class JobRunner:
     def wake(self) -> None:
         """There may be a job to claim."""
         self._wake.set()
+
+    def warm(self) -> None:
+        """A job is to be expected soon: the trainer may get ready. Returns at once, and nothing depends on it."""
+        if self._spare:
+            self._aside(self._warm_trainer())
 
     async def announce(self, job: TrainingJob) -> None:
         """Tells the listeners where the job stands."""
@@ -427,6 +436,12 @@ class JobRunner:
             await self._trainer.cancel(job_id)
         except PupilError as error:
             log.info("trainer.unreachable", extra={"job": job_id, "why": str(error)})
+
+    async def _warm_trainer(self) -> None:
+        try:
+            await self._trainer.warm()
+        except PupilError as error:
+            log.info("trainer.not_warmed", extra={"why": str(error)})
 
     def _aside(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +41,8 @@ class FakeTrainer:
         """Raised by the next polls, one each."""
         self.failure: tuple[str, bool] | None = None
         """(sentence, retryable) that every job ends with; None: it succeeds."""
+        self.cold: PupilError | None = None
+        """Raised when it is asked to warm up."""
         self.gate = asyncio.Event()
         """Jobs stay running until it is set."""
         self.gate.set()
@@ -48,17 +51,27 @@ class FakeTrainer:
         self.place: int | None = None
         """While it is set, every job waits in the trainer's queue with that many ahead."""
         self.calls: Counter[str] = Counter()
+        self.told: list[str] = []
+        """What it was told of a job, in order."""
         self.specs: dict[str, JobSpec] = {}
         self.snapshots: dict[str, Path] = {}
 
     async def health(self) -> Health:
         return Health(1, "cpu", None, 0, 0)
 
+    async def warm(self) -> None:
+        self.calls["warm"] += 1
+        self.told.append("warm")
+        if self.cold is not None:
+            raise self.cold
+
     async def put_snapshot(self, path: Path) -> None:
+        self.told.append("snapshot")
         self.snapshots[path.stem] = path
 
     async def submit(self, spec: JobSpec) -> JobStatus:
         self.calls["submit"] += 1
+        self.told.append("submit")
         self.specs[spec.job_id] = spec
         return JobStatus(spec.job_id, spec.attempt, RunState.WAITING)
 
@@ -112,7 +125,9 @@ class FakeTrainer:
 
 
 @asynccontextmanager
-async def system_with(trainer: FakeTrainer, data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[System]:
+async def system_with(
+    trainer: FakeTrainer, data: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> AsyncIterator[System]:
     """The real system over `data` with this trainer; opened again it is the restarted bot."""
 
     @asynccontextmanager
@@ -120,5 +135,5 @@ async def system_with(trainer: FakeTrainer, data: Path, monkeypatch: pytest.Monk
         yield trainer
 
     monkeypatch.setattr(bot.app, "open_trainer", open_trainer)
-    async with open_system(load_settings(data=data, base="tiny", lease=1.0)) as system:
+    async with open_system(load_settings(**({"data": data, "base": "tiny", "lease": 1.0} | settings))) as system:
         yield system
