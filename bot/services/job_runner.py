@@ -51,6 +51,9 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 3
 STALL_SECONDS = 900.0
 """Without a new step for this long, an attempt is given up: the trainer answers but the job hangs."""
+AWAY_SECONDS = 900.0
+"""So long an attempt waits for a trainer that cannot be reached to take it: an attempt is a training, not a try to reach
+somebody, and a host that is restarted, or a cable, takes minutes."""
 TOGETHER = 4
 """Jobs that are followed at the same time; the trainer has its own queue."""
 
@@ -201,7 +204,7 @@ class JobRunner:
     async def _attempt(self, job: TrainingJob) -> None:
         """One claim, from handing it over to its outcome. Raises TrainerUnavailable where another attempt may help."""
         spec = await self._spec(job)
-        await self._hand_over(job, spec)
+        await self._hand_over_patiently(job, spec)
         if job.state is JobState.LEASED:
             job = await self._jobs.change(job, JobState.RUNNING, time.time(), last_event=0)
             await self.announce(job)
@@ -255,6 +258,20 @@ class JobRunner:
         if spec.champion is not None:
             await self._trainer.give_artifact(self._models / spec.champion)
         await self._trainer.submit(spec)
+
+    async def _hand_over_patiently(self, job: TrainingJob, spec: JobSpec) -> None:
+        began, told = time.monotonic(), ""
+        while True:
+            try:
+                return await self._hand_over(job, spec)
+            except TrainerUnavailable as error:
+                if time.monotonic() - began > AWAY_SECONDS:
+                    raise
+                if told != str(error):
+                    told = str(error)
+                    await self.announce(await self._jobs.change(job, job.state, time.time(), error=told))
+                    log.info("trainer.unreachable", extra={"job": job.id, "why": told})
+            await asyncio.sleep(min(5.0, self._lease / 10))
 
     async def _give_start(self, job: TrainingJob, artifact: str) -> None:
         """The version that training begins at, and the snapshots it has learned, as far as they can be read.
