@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from bot.services.patience import Patience
+from bot.services.patience import AWAY_SECONDS, Patience
 from bot.services.promotion import PromotionService, decide, kept_for_pins, paired
 from bot.services.serving import Serving
 from bot.services.updates import JobUpdate, Updates
@@ -242,7 +242,7 @@ class JobRunner:
     async def _attempt(self, job: TrainingJob) -> None:
         """One claim, from handing it over to its outcome. Raises TrainerUnavailable where another attempt may help."""
         spec = await self._spec(job)
-        await self._hand_over(job, spec)
+        await self._hand_over_patiently(job, spec)
         if job.state is JobState.LEASED:
             job = await self._jobs.change(job, JobState.RUNNING, time.time(), last_event=0)
             await self.announce(job)
@@ -303,6 +303,20 @@ class JobRunner:
         if spec.champion is not None:
             await self._trainer.give_artifact(self._models / spec.champion)
         self._note_place(await self._trainer.submit(spec))
+
+    async def _hand_over_patiently(self, job: TrainingJob, spec: JobSpec) -> None:
+        began, told = time.monotonic(), ""
+        while True:
+            try:
+                return await self._hand_over(job, spec)
+            except TrainerUnavailable as error:
+                if time.monotonic() - began > AWAY_SECONDS:
+                    raise
+                if told != str(error):
+                    told = str(error)
+                    await self.announce(await self._jobs.change(job, job.state, time.time(), error=told))
+                    log.info("trainer.unreachable", extra={"job": job.id, "why": told})
+            await asyncio.sleep(min(5.0, self._lease / 10))
 
     async def _give_start(self, job: TrainingJob, artifact: str) -> None:
         """The version that training begins at, and the snapshots it has learned, as far as they can be read.

@@ -39,6 +39,8 @@ class FakeTrainer:
         self.report = report_of(5)
         self.poll_errors: list[PupilError] = []
         """Raised by the next polls, one each."""
+        self.submit_errors: list[PupilError] = []
+        """The same of the next times that a job is handed over."""
         self.failure: tuple[str, bool] | None = None
         """(sentence, retryable) that every job ends with; None: it succeeds."""
         self.cold: PupilError | None = None
@@ -70,6 +72,8 @@ class FakeTrainer:
         self.snapshots[path.stem] = path
 
     async def submit(self, spec: JobSpec) -> JobStatus:
+        if self.submit_errors:
+            raise self.submit_errors.pop(0)
         self.calls["submit"] += 1
         self.told.append("submit")
         self.specs[spec.job_id] = spec

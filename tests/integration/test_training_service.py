@@ -124,6 +124,22 @@ async def test_a_training_that_never_ends_is_stopped_and_not_tried_again(
     assert trainer.calls["submit"] == 1
 
 
+async def test_a_trainer_that_is_away_costs_no_attempt_and_the_job_says_what_it_waits_for(
+    system: System, trainer: FakeTrainer
+) -> None:
+    trainer.submit_errors = [TrainerUnavailable("Nobody answers.")] * 1000
+    asked = await system.services.training.request(LEAD, await taught(system))
+    assert isinstance(asked, Requested)
+    async with asyncio.timeout(60):
+        while len(trainer.submit_errors) > 995:  # more often than there are attempts
+            await asyncio.sleep(0.01)
+    waiting = await system.services.training.job("g", asked.job.id)
+    assert (waiting.job.state, waiting.job.attempt, waiting.job.error) == (JobState.LEASED, 1, "Nobody answers.")
+    trainer.submit_errors.clear()
+    ended = (await system.services.training.wait("g", asked.job.id)).job
+    assert (ended.state, ended.attempt, ended.error) == (JobState.SUCCEEDED, 1, None)
+
+
 async def test_a_cancelled_training_changes_nothing(system: System, trainer: FakeTrainer) -> None:
     classifier = await taught(system)
     trainer.gate.clear()
