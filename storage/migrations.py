@@ -11,7 +11,7 @@ import sqlite_utils
 from sqlite_utils import Migrations
 
 from storage.errors import DamagedFile, NewerDatabase
-from storage.schema import keeping, learning_loop, teaching
+from storage.schema import keeping, learning_loop, teaching, training
 
 MIGRATIONS = Migrations("pupil")
 
@@ -110,6 +110,11 @@ def _setup_and_privacy(db: sqlite_utils.Database) -> None:
 @MIGRATIONS(name="0011_rounds")
 def _rounds(db: sqlite_utils.Database) -> None:
     db.executescript(teaching.ROUNDS)
+
+
+@MIGRATIONS(name="0012_quiet_hours")
+def _quiet_hours(db: sqlite_utils.Database) -> None:
+    db.executescript(training.QUIET_HOURS)
 
 
 @MIGRATIONS(name="0013_turns_and_files")

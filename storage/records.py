@@ -679,6 +679,8 @@ class Schedule:
     enabled: bool
     last_slot: str | None
     """The newest slot that was turned into a job: local nominal time, "2026-11-24T03:00"."""
+    quiet: str | None = None
+    """Hours of the day in `timezone` in which nothing starts by itself: "22:00-07:00"."""
 
 
 def normalise(text: str) -> str:

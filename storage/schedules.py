@@ -18,8 +18,10 @@ from storage.errors import InvalidInput
 from storage.records import Schedule
 from storage.rows import row, rows
 
-_COLUMNS = "guild, classifier_id, cron, after_labels, timezone, enabled, last_slot"
+_COLUMNS = "guild, classifier_id, cron, after_labels, timezone, enabled, last_slot, quiet"
 _SLOT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d", re.ASCII)
+_TIME = r"([01]\d|2[0-3]):[0-5]\d"
+_QUIET = re.compile(f"{_TIME}-{_TIME}", re.ASCII)
 
 
 class Schedules:
@@ -39,26 +41,32 @@ class Schedules:
         return _schedule(found) if found else None
 
     async def save(self, schedule: Schedule) -> None:
-        """Create or change a classifier's schedule. `last_slot` only moves forwards: a taken slot stays taken.
+        """Create or change a classifier's schedule.
+
+        `last_slot` only moves forwards, so that a taken slot stays taken; in another time zone it is another clock's
+        time and begins anew.
 
         Raises:
-            NotFound: no such classifier. InvalidInput: `last_slot` or `after_labels` has no usable form.
+            NotFound: no such classifier. InvalidInput: `last_slot`, `after_labels` or `quiet` has no usable form.
         """
         if schedule.last_slot is not None:
             _check_slot(schedule.last_slot)
         if schedule.after_labels is not None and schedule.after_labels < 1:
             raise InvalidInput("Training after every so many labels needs a number of at least 1.")
+        if schedule.quiet is not None and _QUIET.fullmatch(schedule.quiet) is None:
+            raise InvalidInput(f"Quiet hours have the form 22:00-07:00, not {schedule.quiet!r}.")
 
         def unit(tables: sqlite_utils.Database) -> None:
             by_id(tables.conn, schedule.guild, schedule.classifier_id)
             tables.execute(
-                f"INSERT INTO schedules ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) "  # noqa: S608 - a constant
+                f"INSERT INTO schedules ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608 - a constant
                 "ON CONFLICT (guild, classifier_id) DO UPDATE SET cron = excluded.cron, "
                 "after_labels = excluded.after_labels, timezone = excluded.timezone, enabled = excluded.enabled, "
-                "last_slot = nullif(max(coalesce(last_slot, ''), coalesce(excluded.last_slot, '')), '')",
+                "quiet = excluded.quiet, last_slot = CASE WHEN timezone <> excluded.timezone THEN excluded.last_slot "
+                "ELSE nullif(max(coalesce(last_slot, ''), coalesce(excluded.last_slot, '')), '') END",
                 (
                     *(schedule.guild, schedule.classifier_id, schedule.cron, schedule.after_labels),
-                    *(schedule.timezone, schedule.enabled, schedule.last_slot),
+                    *(schedule.timezone, schedule.enabled, schedule.last_slot, schedule.quiet),
                 ),
             )
 

@@ -82,7 +82,7 @@ def make_gate(verifier: Verifier, open_path: str) -> Middleware:
 async def body_chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
     """The body piece by piece; ends well only if it was what the signature covers.
 
-    `client_max_size` does not apply to a stream, so the bytes are counted here.
+    `client_max_size` does not apply to a stream, so the bytes are counted here, whatever the announced length was.
 
     Raises:
         web.HTTPException: no length announced, too large, or encoded.
@@ -94,9 +94,11 @@ async def body_chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
         raise web.HTTPLengthRequired(reason="Announce the body's length.")
     if request.content_length > limit:
         raise web.HTTPRequestEntityTooLarge(limit, request.content_length)
-    digest = hashlib.sha256()
+    digest, size = hashlib.sha256(), 0
     until = asyncio.get_running_loop().time() + STALL + request.content_length / SLOWEST
     while chunk := await _next_chunk(request, until):
+        if (size := size + len(chunk)) > request.content_length:
+            raise web.HTTPRequestEntityTooLarge(request.content_length, size)
         digest.update(chunk)
         yield chunk
     if digest.hexdigest() != request.headers[DIGEST]:

@@ -265,9 +265,10 @@ def _name_input(name: str) -> Input:
 
 
 def clock_form(number: int, schedule: Schedule | None) -> Form:
-    """Asks for a time, its zone, and a number of labels."""
+    """Asks for a time, its zone, a number of labels, and quiet hours."""
     zone = schedule.timezone if schedule else "UTC"
     count = str(schedule.after_labels) if schedule and schedule.after_labels else ""
+    quiet = schedule.quiet if schedule and schedule.quiet else ""
     return Form(
         f"setup:clocked:{number}",
         "When do I train by myself?",
@@ -277,5 +278,6 @@ def clock_form(number: int, schedule: Schedule | None) -> Form:
             ),
             Input("zone", "Time zone", value=zone, placeholder="Europe/Berlin", optional=True, most=60),
             Input("count", "After so many new labels; empty: never", value=count, optional=True, most=6),
+            Input("quiet", "Quiet hours; empty: none", value=quiet, placeholder="22:00-07:00", optional=True, most=30),
         ),
     )

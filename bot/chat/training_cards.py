@@ -289,14 +289,18 @@ def schedule_words(schedule: Schedule | None) -> str:
         when.append(f"{cron_words(schedule.cron)} ({schedule.timezone})")
     if schedule.after_labels:
         when.append(f"after {schedule.after_labels:,} new labels")
-    return f"It retrains {' and '.join(when)}, if there is something new."
+    words = f"It retrains {' and '.join(when)}, if there is something new"
+    if schedule.quiet is None:
+        return f"{words}."
+    zone = "" if schedule.cron else f" ({schedule.timezone})"
+    return f"{words}, but not between {' and '.join(schedule.quiet.split('-'))}{zone}: what comes due then waits."
 
 
 def next_runs_words(schedule: Schedule | None, now: datetime) -> str:
     """The next three times of day at which it looks, each in the reader's own time zone; "" where there is no clock."""
     if schedule is None or not schedule.enabled or not schedule.cron:
         return ""
-    runs = next_slots(schedule.cron, schedule.timezone, now)
+    runs = next_slots(schedule.cron, schedule.timezone, now, quiet=schedule.quiet, last_slot=schedule.last_slot)
     return "\nNext, by your clock: " + ", ".join(when(run.timestamp(), "f") for run in runs) + "."
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from bot.services.classifiers import check_live
 from bot.services.consent import Consent
@@ -16,6 +17,7 @@ from bot.services.naming import find_label, shown
 from bot.services.people import Actor, Role
 from bot.services.readiness import until_training
 from bot.services.serving import Serving
+from bot.services.slots import is_quiet
 from bot.services.texts import check_text
 from storage.errors import Conflict, InvalidInput, NotFound, PupilError, UnknownLabel
 from storage.examples import LabelResult
@@ -345,6 +347,9 @@ class LabelingService:
         trained_to = max((known.last_event_id for known in versions), default=0)
         new_since = await self._examples.changed_since(guild, classifier.id, trained_to)
         schedule = await self._schedules.get(guild, classifier.id)
+        left = until_training(counts, new_since, schedule)
+        if schedule is not None and is_quiet(schedule.quiet, schedule.timezone, datetime.now(UTC)):
+            left = left or None  # "soon" would not be true
         now = await self._examples.current_label(guild, result.example.id)
         said = await self._opinions.of(guild, classifier.id, [result.example.id])
         return LabelReceipt(
@@ -357,7 +362,7 @@ class LabelingService:
             version=version,
             golden=result.example.split is Split.GOLDEN,
             label_total=next((count.total for count in counts if count.label.id == result.label.id), 0),
-            until_training=until_training(counts, new_since, schedule),
+            until_training=left,
             now=None if now is None else now.name,
             others=tuple((one.name, one.label) for one in said if one.label != result.label.name),
         )

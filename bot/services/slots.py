@@ -1,12 +1,14 @@
-"""When a schedule is due: pure functions of a crontab, a time zone and a clock reading.
+"""When a schedule is due: pure functions of a crontab, a time zone, quiet hours and a clock reading.
 
 A slot is named by its local nominal time without offset ("2026-10-25T02:30"): the hour that happens twice in autumn is
-one slot, the one that does not happen in spring is none.
+one slot, the one that does not happen in spring is none. Quiet hours go by what the clock on the wall shows at the
+moment: what comes due within them waits, and whatever waits is one run when they end.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.cron import CronTrigger
@@ -46,6 +48,50 @@ def check_cron(cron: str, timezone: str) -> CronTrigger:
     return trigger
 
 
+_QUIET = re.compile(r"\s*(\d{1,2})(?::(\d\d))?\s*[-–—]\s*(\d{1,2})(?::(\d\d))?\s*", re.ASCII)
+
+_LIKE_THIS = "Write quiet hours like `22:00-07:00`, or `none` for no quiet hours."
+
+
+def check_quiet(quiet: str) -> str:
+    """ "22-7" → "22:00-07:00". Raises InvalidInput unless it is from one time of day to another."""
+    match = _QUIET.fullmatch(quiet)
+    try:
+        if match is None:
+            raise ValueError
+        begin, end = _time_of_day(match[1], match[2]), _time_of_day(match[3], match[4])
+    except ValueError:
+        raise InvalidInput(f"`{quiet[:30]}` is not from one time of day to another. {_LIKE_THIS}") from None
+    if begin == end:
+        raise InvalidInput(f"Quiet hours from {begin:%H:%M} to {end:%H:%M} could be none or all day. {_LIKE_THIS}")
+    return f"{begin:%H:%M}-{end:%H:%M}"
+
+
+def _time_of_day(hour: str, minute: str | None) -> time:
+    """Raises ValueError: there is no such time. 24:00 is the midnight at the end of a day."""
+    return time(0 if hour == "24" and not int(minute or 0) else int(hour), int(minute or 0))
+
+
+def is_quiet(quiet: str | None, timezone: str, now: datetime) -> bool:
+    """Whether the clock of that zone shows a time within the quiet hours; their end is not within them."""
+    if quiet is None:
+        return False
+    shown = f"{now.astimezone(check_timezone(timezone)):%H:%M}"
+    begin, _, end = quiet.partition("-")
+    return begin <= shown < end if begin < end else not end <= shown < begin
+
+
+def quiet_end(quiet: str | None, timezone: str, now: datetime) -> datetime:
+    """When what comes due now may run: `now`, or the minute in which the quiet hours end, in UTC.
+
+    Minute by minute: where clocks change, no arithmetic on times of day is right.
+    """
+    moment = now.astimezone(UTC)
+    while is_quiet(quiet, timezone, moment):
+        moment = moment.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return moment
+
+
 def nominal(now: datetime, timezone: str) -> str:
     """The name that a slot at this moment would have."""
     return now.astimezone(check_timezone(timezone)).strftime(SLOT)
@@ -62,17 +108,28 @@ def latest_slot(cron: str, timezone: str, last_slot: str, now: datetime) -> str 
     return None
 
 
-def next_slots(cron: str, timezone: str, now: datetime, count: int = 3) -> list[datetime]:
-    """The next runs, aware of the schedule's zone; the hour that happens twice is one of them."""
+def next_slots(
+    cron: str, timezone: str, now: datetime, count: int = 3, *, quiet: str | None = None, last_slot: str | None = None
+) -> list[datetime]:
+    """The next runs, in UTC. The hour that happens twice is one of them, and so is all that waits for a quiet end.
+
+    Args:
+        last_slot: what was taken last; with it, a slot that waits already is counted in.
+    """
     trigger = check_cron(cron, timezone)
     runs: dict[str, datetime] = {}
     moment = now
+    if last_slot is not None and is_quiet(quiet, timezone, now) and latest_slot(cron, timezone, last_slot, now):
+        moment = quiet_end(quiet, timezone, now)
+        runs["waits"] = moment
+        moment = _after(moment)
     while len(runs) < count:
         run = trigger.get_next_fire_time(None, moment)
         if run is None:
             break
-        runs.setdefault(run.strftime(SLOT), run)
-        moment = _after(run)
+        starts = quiet_end(quiet, timezone, run)
+        runs.setdefault(run.strftime(SLOT), starts)
+        moment = _after(starts)
     return list(runs.values())
 
 

@@ -19,9 +19,9 @@ from bot.services.foresight import Occasion, comes_near
 from bot.services.job_runner import JobRunner
 from bot.services.people import Actor, Role, timer
 from bot.services.readiness import Attempt, what_to_try
-from bot.services.slots import check_cron, check_timezone, latest_slot, nominal
+from bot.services.slots import check_cron, check_quiet, check_timezone, is_quiet, latest_slot, nominal
 from bot.services.updates import JobUpdate
-from storage.errors import Conflict, InvalidInput, NotFound
+from storage.errors import Conflict, InvalidInput, NotFound, PupilError
 from storage.records import (
     CandidateKind,
     Classifier,
@@ -246,12 +246,20 @@ class TrainingService:
     # The schedule
 
     async def schedule(
-        self, actor: Actor, classifier: Classifier, cron: str | None, after_labels: int | None, timezone: str = "UTC"
+        self,
+        actor: Actor,
+        classifier: Classifier,
+        cron: str | None,
+        after_labels: int | None,
+        timezone: str = "UTC",
+        quiet: str | None = None,
     ) -> Schedule:
-        """Sets when the classifier retrains by itself; both None switches it off.
+        """Sets when the classifier retrains by itself; neither `cron` nor `after_labels` switches it off.
+
+        Within the quiet hours ("22:00-07:00") nothing starts by itself; what comes due waits for their end.
 
         Raises:
-            NotAllowed, InvalidInput (a crontab, count or time zone that cannot be).
+            NotAllowed, InvalidInput (a crontab, count, time zone or quiet hours that cannot be).
         """
         actor.require(Role.LEAD, "set the schedule")
         check_timezone(timezone)
@@ -268,6 +276,7 @@ class TrainingService:
             timezone,
             enabled=cron is not None or after_labels is not None,
             last_slot=now,
+            quiet=None if quiet is None else check_quiet(quiet),
         )
         await self._schedules.save(schedule)
         return schedule
@@ -282,6 +291,8 @@ class TrainingService:
                 await self._tick(schedule, now)
             except (NotFound, Conflict) as gone:  # the classifier was archived meanwhile
                 log.info("schedule.skipped", extra={"classifier": schedule.classifier_id, "why": str(gone)})
+            except PupilError as error:  # a full disk, a time zone that this machine does not know: the others go on
+                log.warning("schedule.failed", extra={"classifier": schedule.classifier_id, "why": str(error)})
 
     async def _tick(self, schedule: Schedule, now: datetime) -> None:
         if not schedule.enabled:
@@ -289,6 +300,8 @@ class TrainingService:
         guild, number = schedule.guild, schedule.classifier_id
         if schedule.last_slot is None:  # a new schedule: only what comes due from now on
             await self._schedules.take_slot(guild, number, nominal(now, schedule.timezone))
+            return
+        if is_quiet(schedule.quiet, schedule.timezone, now):  # nothing is taken, so it is all still due at their end
             return
         slot = None
         if schedule.cron is not None:

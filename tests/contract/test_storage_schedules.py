@@ -60,3 +60,23 @@ async def test_a_schedule_needs_a_classifier_and_a_number(store: Store, triage: 
         await store.schedules.save(dataclasses.replace(nightly(triage), classifier_id=999))
     with pytest.raises(InvalidInput):
         await store.schedules.save(dataclasses.replace(nightly(triage), after_labels=0))
+
+
+async def test_quiet_hours_are_kept_changed_and_removed(store: Store, triage: Triage) -> None:
+    for hours in ("22:00-07:00", "00:00-06:30", None):
+        wanted = dataclasses.replace(nightly(triage), quiet=hours)
+        await store.schedules.save(wanted)
+        assert await store.schedules.get(GUILD, triage.id) == wanted
+    for hours in ("22-7", "24:00-07:00", "22:00-07:00 ", "7:00-22:00", ""):
+        with pytest.raises(InvalidInput):
+            await store.schedules.save(dataclasses.replace(nightly(triage), quiet=hours))
+
+
+async def test_slots_of_another_time_zone_begin_anew(store: Store, triage: Triage) -> None:
+    """Noon in Auckland is the evening before in Los Angeles, where the next night has yet to come."""
+    await store.schedules.save(dataclasses.replace(nightly(triage), timezone="Pacific/Auckland"))
+    assert await store.schedules.take_slot(GUILD, triage.id, "2026-11-24T03:00")
+    there = dataclasses.replace(nightly(triage), timezone="America/Los_Angeles", last_slot="2026-11-23T15:00")
+    await store.schedules.save(there)
+    assert await store.schedules.get(GUILD, triage.id) == there
+    assert await store.schedules.take_slot(GUILD, triage.id, "2026-11-24T03:00")

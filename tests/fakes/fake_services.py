@@ -19,6 +19,7 @@ from bot.services.classifiers import Stats
 from bot.services.forecast import TooFew
 from bot.services.labeling import LabelReceipt, UndoReceipt
 from bot.services.people import Actor, Role
+from bot.services.slots import check_quiet
 from bot.services.sureness import SurenessService
 from bot.services.system import Services
 from bot.services.training import NotYet, Requested
@@ -392,11 +393,18 @@ class FakeTraining:
         return job
 
     async def schedule(
-        self, actor: Actor, classifier: Classifier, cron: str | None, after_labels: int | None, timezone: str = "UTC"
+        self,
+        actor: Actor,
+        classifier: Classifier,
+        cron: str | None,
+        after_labels: int | None,
+        timezone: str = "UTC",
+        quiet: str | None = None,
     ) -> Schedule:
         actor.require(Role.LEAD, "set the schedule")
+        hours = None if quiet is None else check_quiet(quiet)
         on = cron is not None or after_labels is not None
-        schedule = Schedule(classifier.guild, classifier.id, cron, after_labels, timezone, on, None)
+        schedule = Schedule(classifier.guild, classifier.id, cron, after_labels, timezone, on, None, hours)
         self._memory.schedules[classifier.id] = schedule
         return schedule
 

@@ -123,10 +123,17 @@ async def test_a_time_can_be_typed_and_a_mistake_is_told(stage: RealStage) -> No
     assert "Type it" in wrong.buttons
     wrong = await stage.maria.submit(await stage.maria.click(wrong, "Type it"), at="", zone="", count="many")
     assert "whole number" in wrong.text
+    wrong = await stage.maria.submit(await stage.maria.click(wrong, "Type it"), at="4:30", quiet="at night")
+    assert "Write quiet hours like `22:00-07:00`" in wrong.text
     right = await stage.maria.submit(
-        await stage.maria.click(wrong, "Type it"), at="4:30", zone="Europe/Berlin", count="50"
+        await stage.maria.click(wrong, "Type it"), at="4:30", zone="Europe/Berlin", count="50", quiet="22-6"
     )
     assert "every day at 04:30 (Europe/Berlin) and after 50 new labels" in right.text
+    assert "not between 22:00 and 06:00" in right.text
+    # Another zone from the menu keeps them.
+    step = await stage.maria.select(right, "When do I train by myself?")
+    moved = await choose(stage.maria, step, "setup:zone:1", "Asia/Tokyo")
+    assert "every day at 03:00 (Asia/Tokyo), if there is something new, but not between 22:00 and 06:00" in moved.text
 
 
 async def test_more_than_25_labels_and_a_second_form_for_more(stage: RealStage) -> None:

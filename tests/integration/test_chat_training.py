@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -227,6 +230,11 @@ async def test_edits_are_no_more_frequent_than_the_interval(stage: Stage, monkey
     assert len(stage.sent("PATCH", board(stage)[0]["id"])) - before <= 3
 
 
+def berlin(stamp: str) -> str:
+    """What a clock in Berlin shows at a Discord timestamp."""
+    return f"{datetime.fromtimestamp(int(stamp), ZoneInfo('Europe/Berlin')):%H:%M}"
+
+
 async def test_the_schedule_is_set_in_words_and_shown(stage: Stage) -> None:
     assert "does not retrain by itself" in (await stage.jonas.command("train schedule")).text
     reply = await stage.maria.command("train schedule", at="03:00", timezone="Europe/Berlin", after_labels=50)
@@ -234,6 +242,18 @@ async def test_the_schedule_is_set_in_words_and_shown(stage: Stage) -> None:
     assert reply.text.count("<t:") == 3
     kept = await stage.maria.command("train schedule", at="4:30")
     assert "every day at 04:30 (Europe/Berlin) and after 50 new labels" in kept.text
+    quiet = await stage.maria.command("train schedule", quiet="22 - 7:00")
+    assert "and after 50 new labels, if there is something new, but not between 22:00 and 07:00" in quiet.text
+    assert [berlin(stamp) for stamp in re.findall(r"<t:(\d+):f>", quiet.text)] == ["07:00"] * 3
+    assert "between 22:00 and 07:00" in (await stage.jonas.command("train schedule")).text
+    for wrong, words in (("25:00-7", "`25:00-7` is not from one time of day"), ("22:00-22:00", "none or all day")):
+        refused = (await stage.maria.command("train schedule", quiet=wrong)).text
+        assert words in refused
+        assert "Write quiet hours like `22:00-07:00`, or `none`" in refused
+    assert "between 22:00 and 07:00" in (await stage.maria.command("train schedule", after_labels=40)).text
+    loud = await stage.maria.command("train schedule", quiet="none")
+    assert "every day at 04:30 (Europe/Berlin) and after 40 new labels, if there is something new." in loud.text
+    assert [berlin(stamp) for stamp in re.findall(r"<t:(\d+):f>", loud.text)] == ["04:30"] * 3
     assert "does not retrain" in (await stage.maria.command("train schedule", off=True)).text
     zones = await stage.maria.autocomplete("train schedule", focused="timezone", timezone="berl")
     assert [zone["value"] for zone in zones] == ["Europe/Berlin"]

@@ -13,8 +13,9 @@ import pytest
 from bot.app import System
 from bot.playground.objects import GUILD_ID
 from bot.services.people import Actor, Role
+from bot.services.training import Requested
 from storage.errors import Conflict, InvalidInput, NotFound, TrainerUnavailable
-from storage.records import JobState, Source, text_hash
+from storage.records import JobState, Schedule, Source, text_hash
 from tests.fakes.fake_trainer import FakeTrainer, system_with
 from tests.fakes.tiny_encoder import make_tiny_base
 
@@ -221,6 +222,76 @@ async def test_slot_missed_while_the_bot_was_off_runs_once_after_the_restart(
         assert again is not None
         assert again.job.id == update.job.id
         assert len(await system.services.promotion.versions(receipt.classifier)) == 1
+
+
+async def test_quiet_hours_hold_back_what_starts_by_itself_and_nobody_who_asks(system: System) -> None:
+    rows = [(f"text {number} about it", "bug" if number % 2 else "praise") for number in range(40)]
+    receipt = await system.services.labeling.import_rows(LEAD, "triage", rows, Source.FILE)
+    training, triage = system.services.training, receipt.classifier
+    await training.schedule(LEAD, triage, None, 30, "Europe/Berlin", "22-7")
+    for hour in (21, 23, 2, 5):  # 22:00 to 06:00 in Berlin
+        await training.tick(datetime(2030, 1, 1, hour, tzinfo=UTC))
+    assert await training.status(triage) is None
+    await training.tick(datetime(2030, 1, 1, 6, tzinfo=UTC))
+    update = await training.status(triage)
+    assert update is not None
+    assert update.job.reason == "30 new labels"
+    await training.wait("1", update.job.id)
+    # A slot that comes due within them is taken once, when they end.
+    await system.services.labeling.import_rows(
+        LEAD,
+        "triage",
+        [(f"more {number} about it", "bug" if number % 2 else "praise") for number in range(40)],
+        Source.FILE,
+    )
+    await training.schedule(LEAD, triage, "0 3 * * *", None, "Europe/Berlin", "22:00-07:00")
+    await training.tick(datetime(2030, 1, 2, 4, tzinfo=UTC))
+    newest = await training.status(triage)
+    assert newest is not None
+    assert newest.job.id == update.job.id
+    for minute in range(3):
+        await training.tick(datetime(2030, 1, 2, 6, minute, tzinfo=UTC))
+    newest = await training.status(triage)
+    assert newest is not None
+    assert newest.job.reason == "scheduled for 2030-01-02T03:00"
+    await training.wait("1", newest.job.id)
+    kept = await training.get_schedule(triage)
+    assert kept is not None
+    assert (kept.quiet, kept.last_slot) == ("22:00-07:00", "2030-01-02T03:00")
+    # Whoever asks is not held back: every hour but one is quiet now.
+    hour = datetime.now(UTC).hour
+    await training.schedule(LEAD, triage, None, None, "UTC", f"{(hour - 11) % 24}-{(hour + 11) % 24}")
+    await system.services.labeling.label(LEAD, triage, "one more about it", "bug", Source.COMMAND)
+    asked = await training.request(LEAD, triage)
+    assert isinstance(asked, Requested)
+    await training.wait("1", asked.job.id)
+
+
+async def test_nothing_is_said_to_start_soon_in_quiet_hours(system: System) -> None:
+    rows = [(f"text {number} about it", "bug" if number % 2 else "praise") for number in range(40)]
+    triage = (await system.services.labeling.import_rows(LEAD, "triage", rows, Source.FILE)).classifier
+    training, labeling = system.services.training, system.services.labeling
+    for quiet, left in ((None, 0), ("quiet", None)):
+        hour = datetime.now(UTC).hour
+        hours = quiet and f"{(hour - 11) % 24}-{(hour + 11) % 24}"
+        await training.schedule(LEAD, triage, None, 30, "UTC", hours)
+        receipt = await labeling.label(LEAD, triage, f"another {quiet} text", "bug", Source.COMMAND)
+        assert receipt.until_training == left
+
+
+async def test_a_schedule_that_cannot_be_read_holds_up_no_other(system: System) -> None:
+    rows = [(f"text {number} about it", "bug" if number % 2 else "praise") for number in range(40)]
+    first = (await system.services.labeling.import_rows(LEAD, "first", rows, Source.FILE)).classifier
+    second = (await system.services.labeling.import_rows(LEAD, "second", rows, Source.FILE)).classifier
+    training = system.services.training
+    await system.stores.schedules.save(
+        Schedule("1", first.id, "0 3 * * *", None, "Mars/Base", True, "2026-01-01T00:00")
+    )
+    await training.schedule(LEAD, second, None, 30, "UTC")
+    await training.tick(datetime.now(UTC))
+    update = await training.status(second)
+    assert update is not None
+    await training.wait("1", update.job.id)
 
 
 async def test_without_base_and_trainer_labels_are_kept_and_the_answer_says_what_is_missing(

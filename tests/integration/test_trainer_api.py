@@ -12,10 +12,12 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
 import pytest
+from aiohttp import web
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from yarl import URL
 
@@ -474,6 +476,20 @@ async def test_body_that_comes_too_slowly_is_given_up(served: Bench, monkeypatch
     said = await converse(port_of(served), asked, *pieces, pause=0.02)
     assert said[8:12] == b" 400"
     assert list(served.store.snapshots.iterdir()) == []
+
+
+async def test_bytes_are_counted_whatever_was_announced() -> None:
+    """A stub, as aiohttp's own parser ends a body at its announced length."""
+    pieces = [b"x" * 4, b"y" * 4, b""]
+
+    async def readany() -> bytes:
+        return pieces.pop(0)
+
+    request = SimpleNamespace(content_length=6, headers={}, content=SimpleNamespace(readany=readany))
+    chunks = trainer.gate.body_chunks(cast(Any, request), limit=100)
+    assert await anext(chunks) == b"xxxx"
+    with pytest.raises(web.HTTPRequestEntityTooLarge):
+        await anext(chunks)
 
 
 async def test_gzip_bomb_is_not_unpacked(served: Bench) -> None:

@@ -114,6 +114,13 @@ async def test_higher_attempt_ends_the_lower_and_a_lower_one_is_refused(trainer:
         await trainer.client.submit(trainer.spec([["sleep", 1]], attempt=second.attempt))
 
 
+async def reached(trainer: Bench, seq: int) -> None:
+    """Return once the job has got to that event; one poll may end with another change, such as its start."""
+    async with asyncio.timeout(60):
+        while not (await trainer.client.poll("a" * 8, after=seq - 1, wait=5)).events:
+            pass
+
+
 def found_by(trainer: Bench, artifact: str | None) -> list[str]:
     """The attempts whose checkpoint was there when the artifact's attempt began."""
     found: list[str] = json.loads((trainer.store.artifacts / str(artifact) / "README.md").read_text())["found"]
@@ -123,7 +130,7 @@ def found_by(trainer: Bench, artifact: str | None) -> list[str]:
 @pytest.mark.parametrize("end", ["killed", "superseded", "killed twice"])
 async def test_a_later_attempt_goes_on_from_the_checkpoint_of_the_earlier(trainer: Bench, end: str) -> None:
     await trainer.submit([["checkpoint"], ["event", 0.1], ["sleep", 60] if end == "superseded" else ["kill"]])
-    await trainer.client.poll("a" * 8, after=1, wait=20)
+    await reached(trainer, 2)
     attempt = 2
     if end != "superseded":
         assert (await trainer.outcome()).retryable
@@ -139,7 +146,7 @@ async def test_a_later_attempt_goes_on_from_the_checkpoint_of_the_earlier(traine
 async def test_a_checkpoint_outlives_the_trainer(tmp_path: Path) -> None:
     async with bench(tmp_path) as first:
         await first.submit([["checkpoint"], ["event", 0.1], ["sleep", 60]])
-        await first.client.poll("a" * 8, after=1, wait=20)
+        await reached(first, 2)
     async with bench(tmp_path) as second:
         await second.submit(attempt=2)
         assert found_by(second, (await second.outcome()).artifact) == ["of attempt 1"]
@@ -148,7 +155,7 @@ async def test_a_checkpoint_outlives_the_trainer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("when", ["running", "failed"])
 async def test_a_cancelled_job_leaves_no_checkpoint(trainer: Bench, when: str) -> None:
     await trainer.submit([["checkpoint"], ["event", 0.1], ["sleep", 60] if when == "running" else ["kill"]])
-    await trainer.client.poll("a" * 8, after=1, wait=20)
+    await reached(trainer, 2)
     if when == "failed":
         await trainer.outcome()
         assert trainer.run_file("checkpoint").is_dir()

@@ -157,6 +157,20 @@ class TestWords:
         assert "every day at 03:05 (Europe/Berlin) and after 50 new labels" in schedule_words(schedule)
         assert "does not retrain by itself" in schedule_words(None)
 
+    def test_quiet_hours_are_told_and_counted_in(self) -> None:
+        schedule = Schedule("g", 1, "30 2 * * *", 50, "Europe/Berlin", True, "2026-03-27T02:30", "22:00-07:00")
+        assert schedule_words(schedule) == (
+            "It retrains every day at 02:30 (Europe/Berlin) and after 50 new labels, if there is something new, but "
+            "not between 22:00 and 07:00: what comes due then waits."
+        )
+        assert "between 22:00 and 07:00 (Europe/Berlin):" in schedule_words(replace(schedule, cron=None))
+        assert "22:00" not in schedule_words(replace(schedule, enabled=False))
+        # Summer time begins on the 29th: the same seven o'clock is an hour earlier.
+        runs = [datetime(2026, 3, 28, 6), datetime(2026, 3, 29, 5), datetime(2026, 3, 30, 5)]
+        stamps = ", ".join(f"<t:{int(run.replace(tzinfo=UTC).timestamp())}:f>" for run in runs)
+        for now in (datetime(2026, 3, 27, 12, tzinfo=UTC), datetime(2026, 3, 28, 3, tzinfo=UTC)):
+            assert next_runs_words(schedule, now) == f"\nNext, by your clock: {stamps}."
+
     def test_the_next_three_runs_are_told_in_the_readers_own_time(self) -> None:
         schedule = Schedule("g", 1, "30 2 * * *", None, "Europe/Berlin", True, None)
         before_summer_time = datetime(2026, 3, 27, 12, tzinfo=UTC)

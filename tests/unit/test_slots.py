@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bot.services.slots import check_cron, latest_slot, next_slots, nominal
+from bot.services.slots import check_cron, check_quiet, is_quiet, latest_slot, next_slots, nominal, quiet_end
 from storage.errors import InvalidInput
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -73,3 +73,149 @@ def test_the_next_runs_hold_the_hour_that_happens_twice_once() -> None:
 def test_what_cannot_be_is_refused_in_words(cron: str, zone: str) -> None:
     with pytest.raises(InvalidInput, match=r"Use"):
         check_cron(cron, zone)
+
+
+# Quiet hours
+
+
+@pytest.mark.parametrize(
+    ("typed", "hours"),
+    [
+        ("22:00-07:00", "22:00-07:00"),
+        (" 22 - 7 ", "22:00-07:00"),
+        ("22:30–6:05", "22:30-06:05"),
+        ("0:00-24:00", None),
+        ("20-24:00", "20:00-00:00"),
+        ("25:00-7", None),
+        ("22:00-22:00", None),
+        ("22-07:60", None),
+        ("24:30-7", None),
+        ("22:00", None),
+        ("at night", None),
+        ("22:00-07:00-09:00", None),
+        ("-", None),
+        ("٢٢:٠٠-٠٧:٠٠", None),
+        ("`" * 500, None),
+    ],
+)
+def test_quiet_hours_are_read_or_refused_in_words(typed: str, hours: str | None) -> None:
+    if hours is not None:
+        assert check_quiet(typed) == hours
+        return
+    with pytest.raises(InvalidInput, match=r"Write quiet hours like `22:00-07:00`, or `none`") as refused:
+        check_quiet(typed)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("quiet", "within", "outside"),
+    [
+        ("22:00-07:00", ("22:00", "23:59", "00:00", "06:59"), ("07:00", "12:00", "21:59")),
+        ("01:30-03:00", ("01:30", "02:59"), ("01:29", "03:00", "23:00")),
+        ("20:00-00:00", ("20:00", "23:59"), ("00:00", "19:59")),
+        ("00:00-23:59", ("00:00", "23:58"), ("23:59",)),
+    ],
+)
+def test_quiet_hours_begin_with_their_begin_and_end_with_their_end(
+    quiet: str, within: tuple[str, ...], outside: tuple[str, ...]
+) -> None:
+    assert all(is_quiet(quiet, "Europe/Berlin", at(f"2026-11-24T{time}")) for time in within)
+    assert not any(is_quiet(quiet, "Europe/Berlin", at(f"2026-11-24T{time}")) for time in outside)
+    assert not is_quiet(None, "Europe/Berlin", at("2026-11-24T03:00"))
+
+
+def zulu(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+CHANGES = {
+    # Zone: (hour that is skipped or repeated, day it is skipped, day it is repeated)
+    "Europe/Berlin": ("02:00-03:00", "2026-03-29", "2026-10-25"),
+    "America/New_York": ("01:00-02:00", "2026-03-08", "2026-11-01"),
+    "Australia/Lord_Howe": ("01:30-02:00", "2026-10-04", "2026-04-05"),
+}
+
+
+@pytest.mark.parametrize(
+    ("zone", "cron", "quiet", "before", "runs"),
+    [
+        # The clocks go on while it is quiet: an hour less of it, half an hour on Lord Howe.
+        ("Europe/Berlin", "30 23 * * *", "22:00-07:00", "2026-03-28T20:00", "2026-03-29T05:00"),
+        ("America/New_York", "30 23 * * *", "22:00-07:00", "2026-03-08T02:00", "2026-03-08T11:00"),
+        ("Australia/Lord_Howe", "30 23 * * *", "22:00-07:00", "2026-10-03T10:00", "2026-10-03T20:00"),
+        # The clocks go back while it is quiet.
+        ("Europe/Berlin", "30 23 * * *", "22:00-07:00", "2026-10-24T19:00", "2026-10-25T06:00"),
+        ("America/New_York", "30 23 * * *", "22:00-07:00", "2026-11-01T01:00", "2026-11-01T12:00"),
+        ("Australia/Lord_Howe", "30 23 * * *", "22:00-07:00", "2026-04-04T10:00", "2026-04-04T20:30"),
+        # They end at a time that the clocks skip: with the change.
+        ("Europe/Berlin", "30 23 * * *", "22:00-02:30", "2026-03-28T20:00", "2026-03-29T01:00"),
+        ("America/New_York", "30 23 * * *", "22:00-02:30", "2026-03-08T02:00", "2026-03-08T07:00"),
+        ("Australia/Lord_Howe", "30 23 * * *", "22:00-02:10", "2026-10-03T10:00", "2026-10-03T15:30"),
+        # They end at a time that comes twice: the first time.
+        ("Europe/Berlin", "30 23 * * *", "22:00-02:30", "2026-10-24T19:00", "2026-10-25T00:30"),
+        ("America/New_York", "30 23 * * *", "22:00-01:30", "2026-11-01T01:00", "2026-11-01T05:30"),
+        ("Australia/Lord_Howe", "30 23 * * *", "22:00-01:45", "2026-04-04T10:00", "2026-04-04T14:45"),
+        # They are the hour that comes twice, both times; nothing of the hour that does not come.
+        ("Europe/Berlin", "30 2 * * *", "02:00-03:00", "2026-10-24T19:00", "2026-10-25T02:00"),
+        ("America/New_York", "30 1 * * *", "01:00-02:00", "2026-11-01T01:00", "2026-11-01T07:00"),
+        ("Australia/Lord_Howe", "45 1 * * *", "01:30-02:00", "2026-04-04T10:00", "2026-04-04T15:30"),
+        ("Europe/Berlin", "30 2 * * *", "02:00-03:00", "2026-03-28T20:00", "2026-03-29T01:30"),
+        ("America/New_York", "30 2 * * *", "02:00-03:00", "2026-03-08T02:00", "2026-03-08T07:30"),
+        ("Australia/Lord_Howe", "15 2 * * *", "02:00-02:30", "2026-10-03T10:00", "2026-10-03T15:45"),
+    ],
+)
+def test_what_falls_into_quiet_hours_runs_when_they_end_also_where_clocks_change(
+    zone: str, cron: str, quiet: str, before: str, runs: str
+) -> None:
+    assert next_slots(cron, zone, zulu(before), 1, quiet=quiet)[0] == zulu(runs)
+
+
+def run_through_quietly(cron: str, zone: str, quiet: str, start: datetime, days: int) -> list[tuple[datetime, str]]:
+    """When each slot was taken by a clock that ticks every ten minutes, as the training service does it."""
+    taken, last, now = [], nominal(start, zone), start
+    while now < start + timedelta(days=days):
+        if not is_quiet(quiet, zone, now) and (slot := latest_slot(cron, zone, last, now)):
+            taken.append((now, slot))
+            last = slot
+        now += timedelta(minutes=10)
+    return taken
+
+
+@pytest.mark.parametrize("way", [1, 2], ids=["clocks go on", "clocks go back"])
+@pytest.mark.parametrize("zone", CHANGES)
+@pytest.mark.parametrize("quiet", ["22:00-07:00", "the hour", "23:00-01:40", "01:40-05:00", "12:00-11:00"])
+@pytest.mark.parametrize("cron", ["40 1 * * *", "20 2 * * *", "30 23 * * *", "0 */5 * * *"])
+def test_no_slot_is_lost_or_doubled_and_the_runs_are_those_that_were_told(
+    cron: str, quiet: str, zone: str, way: int
+) -> None:
+    hours = CHANGES[zone][0] if quiet == "the hour" else quiet
+    change = datetime.fromisoformat(CHANGES[zone][way]).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    start = change - timedelta(days=1, hours=-12)
+    taken = run_through_quietly(cron, zone, hours, start, 3)
+    told = next_slots(cron, zone, start, len(taken), quiet=hours, last_slot=nominal(start, zone))
+    assert [moment for moment, _ in taken] == told
+    slots = [slot for _, slot in taken]
+    assert slots == sorted(set(slots))
+    assert not any(is_quiet(hours, zone, moment) for moment, _ in taken)
+    if cron != "0 */5 * * *":  # one a day, and a day may wait for the next
+        assert len(slots) >= 2
+        assert len({slot[:10] for slot in slots}) == len(slots)
+
+
+def test_a_slot_that_waits_already_is_told_first() -> None:
+    now = at("2026-11-24T23:30")
+    waiting = next_slots("0 23 * * *", "Europe/Berlin", now, quiet="22:00-07:00", last_slot="2026-11-23T23:00")
+    assert [f"{run.astimezone(BERLIN):%d %H:%M}" for run in waiting] == ["25 07:00", "26 07:00", "27 07:00"]
+    taken = next_slots("0 23 * * *", "Europe/Berlin", now, quiet="22:00-07:00", last_slot="2026-11-24T23:00")
+    assert [f"{run.astimezone(BERLIN):%d %H:%M}" for run in taken] == ["26 07:00", "27 07:00", "28 07:00"]
+
+
+def test_all_that_waits_is_one_run() -> None:
+    runs = next_slots("*/30 * * * *", "Europe/Berlin", at("2026-11-24T21:20"), 3, quiet="22:00-07:00")
+    assert [f"{run.astimezone(BERLIN):%d %H:%M}" for run in runs] == ["24 21:30", "25 07:00", "25 07:30"]
+
+
+def test_what_comes_due_outside_of_quiet_hours_does_not_wait() -> None:
+    assert quiet_end("22:00-07:00", "Europe/Berlin", at("2026-11-24T12:00:30")) == at("2026-11-24T12:00:30")
+    assert quiet_end(None, "Europe/Berlin", at("2026-11-24T03:00")) == at("2026-11-24T03:00")
+    assert quiet_end("22:00-07:00", "Europe/Berlin", at("2026-11-24T06:59:30")) == at("2026-11-24T07:00")

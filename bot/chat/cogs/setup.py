@@ -13,7 +13,7 @@ from discord.ext import commands
 
 from bot.chat.buttons import answers, chosen, pressed
 from bot.chat.cogs.base import Interaction, PupilCog
-from bot.chat.cogs.training import crontab
+from bot.chat.cogs.training import crontab, quiet_hours
 from bot.chat.sending import as_message, ask, begin, show
 from bot.chat.setup_cards import (
     CHANNEL,
@@ -134,7 +134,9 @@ class Setup(PupilCog):
     @pressed(rf"setup:zone:{NUMBER}")
     async def zone(self, interaction: Interaction, number: str) -> None:
         await begin(interaction)
-        await self._schedule(interaction, int(number), NIGHTLY, None, chosen(interaction))
+        state = await self.services.setup.state(self.actor(interaction), int(number))
+        quiet = state.schedule.quiet if state.schedule else None
+        await self._schedule(interaction, int(number), NIGHTLY, None, chosen(interaction), quiet)
 
     @pressed(rf"setup:never:{NUMBER}")
     async def never(self, interaction: Interaction, number: str) -> None:
@@ -155,18 +157,24 @@ class Setup(PupilCog):
             if count and not (count.isascii() and count.isdecimal()):
                 raise InvalidInput("The number of new labels is a whole number, for example 50.")
             zone = given.get("zone", "").strip() or "UTC"
-            await self._schedule(
-                interaction, int(number), crontab(at) if at else None, int(count) if count else None, zone
-            )
+            cron, after = crontab(at) if at else None, int(count) if count else None
+            quiet = quiet_hours(given.get("quiet", ""))
+            await self._schedule(interaction, int(number), cron, after, zone, quiet)
         except InvalidInput as error:
             await self._show(interaction, SCHEDULE, int(number), str(error))
 
     async def _schedule(
-        self, interaction: Interaction, number: int, cron: str | None, count: int | None, zone: str
+        self,
+        interaction: Interaction,
+        number: int,
+        cron: str | None,
+        count: int | None,
+        zone: str,
+        quiet: str | None = None,
     ) -> None:
         actor = self.actor(interaction)
         classifier = await self.services.setup.choose(actor, number)
-        await self.services.training.schedule(actor, classifier, cron, count, zone)
+        await self.services.training.schedule(actor, classifier, cron, count, zone, quiet)
         await self._go_on(interaction, SCHEDULE, number)
 
     # The greeting

@@ -80,7 +80,8 @@ class TrainCommands(PupilCog, commands.GroupCog, group_name="train", group_descr
     @app_commands.describe(
         at="A time of day (03:00), or a crontab of five fields (0 3 * * 1)",
         after_labels="Train when this many labels are new",
-        timezone="Where the clock of `at` stands",
+        timezone="Where the clock of `at` and `quiet` stands",
+        quiet="Hours in which nothing starts by itself (22:00-07:00), or none",
         off="Never by itself",
         classifier="Which classifier (the channel's, if left out)",
     )
@@ -91,6 +92,7 @@ class TrainCommands(PupilCog, commands.GroupCog, group_name="train", group_descr
         at: str | None = None,
         after_labels: app_commands.Range[int, 1, 100_000] | None = None,
         timezone: str | None = None,
+        quiet: str | None = None,
         off: bool = False,
         classifier: str | None = None,
     ) -> None:
@@ -99,21 +101,28 @@ class TrainCommands(PupilCog, commands.GroupCog, group_name="train", group_descr
         chosen = await self.classifier(actor, classifier)
         if off:
             await self.services.training.schedule(actor, chosen, None, None, "UTC")
-        elif at or after_labels or timezone:
-            await self._set_schedule(actor, chosen, at, after_labels, timezone)
+        elif at or after_labels or timezone or quiet:
+            await self._set_schedule(actor, chosen, at, after_labels, timezone, quiet)
         schedule = await self.services.training.get_schedule(chosen)
         runs = next_runs_words(schedule, datetime.now(UTC))
         await show(interaction, Card(f"{code(chosen.name)}: {schedule_words(schedule)}{runs}"))
 
     async def _set_schedule(
-        self, actor: Actor, classifier: Classifier, at: str | None, after_labels: int | None, timezone: str | None
+        self,
+        actor: Actor,
+        classifier: Classifier,
+        at: str | None,
+        after_labels: int | None,
+        timezone: str | None,
+        quiet: str | None,
     ) -> None:
         """What is not named stays as it is."""
         before = await self.services.training.get_schedule(classifier)
         cron = crontab(at) if at else before.cron if before is not None else None
         count = after_labels or (before.after_labels if before is not None else None)
         zone = timezone or (before.timezone if before is not None else "UTC")
-        await self.services.training.schedule(actor, classifier, cron, count, zone)
+        hours = quiet_hours(quiet) if quiet else before.quiet if before is not None else None
+        await self.services.training.schedule(actor, classifier, cron, count, zone, hours)
 
 
 def crontab(at: str) -> str:
@@ -121,6 +130,11 @@ def crontab(at: str) -> str:
     if match := re.fullmatch(r"\s*([01]?\d|2[0-3]):([0-5]\d)\s*", at):
         return f"{int(match[2])} {int(match[1])} * * *"
     return at.strip()
+
+
+def quiet_hours(quiet: str) -> str | None:
+    """What was typed, for the service to check; None: no quiet hours."""
+    return None if quiet.strip().casefold() in {"", "none", "off"} else quiet
 
 
 def requested_words(classifier: Classifier, outcome: Requested, channel: str | None) -> str:
