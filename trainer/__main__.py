@@ -40,10 +40,20 @@ def main() -> None:
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder for snapshots and models.")
 @click.option("--key-file", type=click.Path(path_type=Path), help="Mode 0600; one key, or the new and the old one.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--keep-days", default=30, show_default=True, type=click.IntRange(1), help="Unused for longer: deleted.")
+@click.option("--keep-gb", default=20.0, show_default=True, type=click.FloatRange(0.1), help="Beyond: oldest deleted.")
 @click.option("--log-level", default="INFO", show_default=True)
 @click.option("--parent", type=int, hidden=True, help="End with this process, which holds our stdin open.")
 def serve(
-    host: str, port: int, data: Path, key_file: Path | None, device: str, log_level: str, parent: int | None
+    host: str,
+    port: int,
+    data: Path,
+    key_file: Path | None,
+    device: str,
+    keep_days: int,
+    keep_gb: float,
+    log_level: str,
+    parent: int | None,
 ) -> None:
     """Accept trainings from bots that know the key."""
     try:
@@ -52,7 +62,7 @@ def serve(
         require_key(host, key_file is not None)
         keys = _keys(key_file or data / "trainer.key", make=key_file is None)
         set_up_logging(log_level, keys)
-        asyncio.run(_serve(host, port, data, keys, device, parent))
+        asyncio.run(_serve(host, port, data, keys, device, (keep_days, keep_gb), parent))
     except PupilError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -78,8 +88,17 @@ def begin_run(parent: int | None) -> None:
         end_with_parent(parent, on_end=lambda: None, grace=0.0)
 
 
-async def _serve(host: str, port: int, data: Path, keys: Sequence[str], device: str, parent: int | None) -> None:
+async def _serve(
+    host: str,
+    port: int,
+    data: Path,
+    keys: Sequence[str],
+    device: str,
+    keep: tuple[float, float],
+    parent: int | None,
+) -> None:
     from trainer.executors.subprocess import SubprocessExecutor
+    from trainer.retention import Limits
     from trainer.server import serving
     from trainer.store import Store
 
@@ -89,7 +108,7 @@ async def _serve(host: str, port: int, data: Path, keys: Sequence[str], device: 
         loop = asyncio.get_running_loop()
         end_with_parent(parent, on_end=lambda: _set_from_thread(loop, stop), grace=_PARENT_GRACE)
     executor = SubprocessExecutor([sys.executable, "-m", "trainer", "run-job", "--device", device])
-    async with serving(Store(data), executor, keys, host=host, port=port, device=device) as bound:
+    async with serving(Store(data), executor, keys, host=host, port=port, device=device, limits=Limits(*keep)) as bound:
         print(json.dumps({"ready": True, "port": bound}), flush=True)
         log.info("trainer.started", extra={"host": host, "port": bound})
         await stop.wait()

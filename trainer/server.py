@@ -23,6 +23,7 @@ from trainer.gate import body, body_chunks, make_gate
 from trainer.host import describe_device
 from trainer.jobs import Jobs
 from trainer.protocol import VERSION, BaseStatus, Health, JobSpec, from_json, to_json
+from trainer.retention import Limits, Retention
 from trainer.signing import DIGEST, Verifier
 from trainer.store import Store
 
@@ -54,6 +55,7 @@ async def serving(
     host: str = "127.0.0.1",
     port: int = 0,
     device: str = "auto",
+    limits: Limits | None = None,
     jobs_options: dict[str, Any] | None = None,
 ) -> AsyncIterator[int]:
     """Serve until the block ends; yields the port. On the way out running jobs are ended and recorded as interrupted.
@@ -61,6 +63,7 @@ async def serving(
     Args:
         keys: requests signed with any of them are accepted.
         port: 0 chooses a free one.
+        limits: what stays in the folder; None: the defaults.
         jobs_options: intervals and limits of `Jobs`, for tests.
 
     Raises:
@@ -69,6 +72,8 @@ async def serving(
     async with store.opened():
         jobs = Jobs(store, executor, **(jobs_options or {}))
         trainer = Trainer(store, jobs, Exports(store, executor), device)
+        retention = Retention(store, limits or Limits(), lambda: [*jobs.folders, *trainer.exports.folders])
+        jobs.on_end = retention.wake
         runner = web.AppRunner(
             make_app(trainer, Verifier(keys)),
             access_log=None,
@@ -80,7 +85,7 @@ async def serving(
         await runner.setup()
         try:
             # Jobs end first: that answers everybody who waits for one, so that no connection holds up the rest.
-            async with jobs:
+            async with retention, jobs:
                 yield await _bind(runner, host, port)
         finally:
             await trainer.exports.close()

@@ -346,9 +346,7 @@ class TestTrainings:
         running = job_card(JobUpdate(job(JobState.RUNNING, attempt=2), CLASSIFIER, "v0"))
         assert running.body.endswith("asked for by <@1> · attempt 2")
 
-    @pytest.mark.parametrize(
-        ("state", "attempt"), [(JobState.QUEUED, 0), (JobState.LEASED, 1), (JobState.RUNNING, 2)]
-    )
+    @pytest.mark.parametrize(("state", "attempt"), [(JobState.QUEUED, 0), (JobState.LEASED, 1), (JobState.RUNNING, 2)])
     def test_a_training_that_waits_says_how_many_are_ahead(self, state: JobState, attempt: int) -> None:
         older = Progress(3, Phase.TRAINING, 0.36, epoch=2, epochs=5)  # of an attempt before this one
         card = job_card(JobUpdate(job(state, attempt=attempt), CLASSIFIER, "v0", older, ahead=2))
