@@ -80,6 +80,8 @@ class TrainingService:
         self._snapshots = snapshots
         self._recipe = recipe
         self._seed = seed
+        self.freezing = asyncio.Lock()
+        """Held from the writing of a training file until its job is stored, so that nobody takes it for unneeded."""
 
     # Asking
 
@@ -118,6 +120,12 @@ class TrainingService:
         return job if isinstance(job, NotYet) else Requested(job[0], joined=not job[1], new_since=new_since)
 
     async def _queue(
+        self, actor: Actor, classifier: Classifier, reason: str, channel_id: str | None
+    ) -> tuple[TrainingJob, bool] | NotYet:
+        async with self.freezing:
+            return await self._freeze_and_store(actor, classifier, reason, channel_id)
+
+    async def _freeze_and_store(
         self, actor: Actor, classifier: Classifier, reason: str, channel_id: str | None
     ) -> tuple[TrainingJob, bool] | NotYet:
         content = await self._freeze(classifier)

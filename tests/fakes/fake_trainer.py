@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,7 +108,9 @@ class FakeTrainer:
 
 
 @asynccontextmanager
-async def system_with(trainer: FakeTrainer, data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[System]:
+async def system_with(
+    trainer: FakeTrainer, data: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> AsyncIterator[System]:
     """The real system over `data` with this trainer; opened again it is the restarted bot."""
 
     @asynccontextmanager
@@ -115,5 +118,5 @@ async def system_with(trainer: FakeTrainer, data: Path, monkeypatch: pytest.Monk
         yield trainer
 
     monkeypatch.setattr(bot.app, "open_trainer", open_trainer)
-    async with open_system(load_settings(data=data, base="tiny", lease=1.0)) as system:
+    async with open_system(load_settings(data=data, base="tiny", lease=1.0, **settings)) as system:
         yield system
