@@ -38,6 +38,7 @@ from bot.services.privacy import PrivacyService
 from bot.services.promotion import PromotionService
 from bot.services.proposing import ProposingService
 from bot.services.question_plans import QuestionPlans
+from bot.services.retention import RetentionService
 from bot.services.reverting import RevertingService
 from bot.services.serving import Serving
 from bot.services.setup import SetupService
@@ -147,6 +148,15 @@ async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack)
         settings.seed,
         captured=settings.capture_messages,
     )
+    retention = RetentionService(
+        stores,
+        models=settings.models,
+        snapshots=settings.snapshots,
+        versions=settings.keep_versions,
+        days=settings.keep_days,
+        freezing=training.freezing,
+    )
+    await retention.finish()  # what a crash has left
     # What goes on beside all that, and ends with it
     lag = LoopLag()
     stack.push_async_callback(_cancel, asyncio.create_task(lag.run(), name="loop lag"))
@@ -185,10 +195,11 @@ async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack)
         prediction=PredictionService(stores, labeling, serving, consent),
         why=WhyService(stores, serving, engine),
         # How it is doing, and what people decide for their server and for themselves
-        status=StatusService(stores.classifiers, serving, core.trainer, lag, settings.space),
+        status=StatusService(stores.classifiers, serving, core.trainer, lag, settings.space, settings.models),
         sureness=SurenessService(stores, serving, engine),
         setup=SetupService(stores, classifiers, await stores.guilds.all_settings()),
         privacy=PrivacyService(stores, consent, serving, settings.snapshots),
+        retention=retention,
     )
 
 

@@ -58,7 +58,8 @@ async def _run(settings: Settings) -> None:
             if playground is not None:
                 playground.bind(url)
             services = system.services
-            async with timers(services.training.tick, services.morning.tick, services.privacy.tick):
+            ticks = (services.training.tick, services.morning.tick, services.privacy.tick, services.retention.tick)
+            async with timers(*ticks):
                 await _chat(settings, system, playground, url, stop)
 
 

@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -149,6 +150,18 @@ def sweep(root: Path) -> None:
                 path.unlink()
 
 
+def delete(directory: Path) -> None:
+    """Take an artifact away; again does nothing. A crash leaves it whole, or `*.part` for `sweep`.
+
+    Raises:
+        StorageError: the operating system refused; it is still there.
+    """
+    with file_errors(f"deleting the model {directory.name[:12]}"), suppress(FileNotFoundError):
+        # Renamed away first, so that no moment shows a directory of that name that is being emptied.
+        aside = directory.rename(directory.with_name(f"{directory.name}.{secrets.token_hex(4)}{PART}"))
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def _listed(directory: Path) -> list[Path]:
     """Plain files of a directory by name.
 
@@ -181,8 +194,7 @@ def _move(staging: Path, target: Path) -> None:
         try:
             verify(target)
         except ArtifactError:
-            # Renamed away first, so that no moment shows a directory of that name that is being emptied.
-            shutil.rmtree(target.rename(target.with_name(f"{target.name}.{secrets.token_hex(4)}{PART}")))
+            delete(target)
         else:
             shutil.rmtree(staging)
             return

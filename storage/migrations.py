@@ -11,7 +11,7 @@ import sqlite_utils
 from sqlite_utils import Migrations
 
 from storage.errors import DamagedFile, NewerDatabase
-from storage.schema import keeping, learning_loop, teaching, training
+from storage.schema import learning_loop, teaching, training
 
 MIGRATIONS = Migrations("pupil")
 
@@ -119,4 +119,4 @@ def _quiet_hours(db: sqlite_utils.Database) -> None:
 
 @MIGRATIONS(name="0013_turns_and_files")
 def _turns_and_files(db: sqlite_utils.Database) -> None:
-    db.executescript(keeping.TURNS_AND_FILES)
+    db.executescript(training.TURNS_AND_FILES)

@@ -399,6 +399,8 @@ class ModelVersion:
     """JSON of the `EvaluationReport`."""
     created_at: float
     state: VersionState = VersionState.CANDIDATE
+    files_deleted_at: float | None = None
+    """When its files were given up; it cannot answer any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ import builtins  # inside the class, `list` is the method
 import dataclasses
 import json
 import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import sqlite_utils
 
@@ -18,6 +20,9 @@ from storage.database import Database
 from storage.errors import Conflict, NotFound
 from storage.records import ModelVersion, Promotion, VersionState, version_name
 from storage.rows import row, rows, value
+
+MOST_NAMED = 5
+"""Versions that are named as possible instead of one that is not."""
 
 
 class Registry:
@@ -42,14 +47,7 @@ class Registry:
 
     async def list(self, guild: str, classifier_id: int) -> list[ModelVersion]:
         """Newest first."""
-        found = await self._db.read(
-            lambda connection: rows(
-                connection,
-                "SELECT * FROM versions WHERE guild = ? AND classifier_id = ? ORDER BY number DESC",
-                (guild, classifier_id),
-            )
-        )
-        return [_version(each) for each in found]
+        return await self._db.read(lambda connection: _versions(connection, guild, classifier_id))
 
     async def champion(self, guild: str, classifier_id: int) -> int:
         """Number of the version that answers; 0: none was promoted, the base encoder answers.
@@ -64,7 +62,7 @@ class Registry:
         """Make `number` the champion if `expected` still is; 0 goes back to the base encoder.
 
         Raises:
-            Conflict: another one is champion meanwhile, `number` is it already, or it is damaged.
+            Conflict: another one is champion meanwhile, `number` is it already, it is damaged or its files are deleted.
             NotFound: no such classifier or version.
         """
 
@@ -96,6 +94,8 @@ class Registry:
     async def mark_damaged(self, guild: str, classifier_id: int, number: int) -> None:
         """Note that the files of a version do not verify: it cannot be promoted any more. The pointer stays.
 
+        One whose files were deleted stays what it was: their absence is no damage.
+
         Raises:
             NotFound: no such version.
         """
@@ -103,7 +103,8 @@ class Registry:
         def unit(tables: sqlite_utils.Database) -> None:
             _find(tables.conn, guild, classifier_id, number)
             tables.execute(
-                "UPDATE versions SET state = 'damaged' WHERE guild = ? AND classifier_id = ? AND number = ?",
+                "UPDATE versions SET state = 'damaged' WHERE guild = ? AND classifier_id = ? AND number = ? "
+                "AND files_deleted_at IS NULL",
                 (guild, classifier_id, number),
             )
 
@@ -128,7 +129,7 @@ class Registry:
 
         Raises:
             NotFound: no such classifier or version, also for another guild's.
-            Conflict: a job is active, or the version is damaged.
+            Conflict: a job is active, or the version is damaged or its files are deleted.
         """
 
         def unit(tables: sqlite_utils.Database) -> None:
@@ -154,7 +155,10 @@ def _check_origin(connection: sqlite3.Connection, guild: str, classifier_id: int
         raise Conflict(f"A training of {name} is under way. Wait for its end or cancel it, then choose again.")
     if source is None:
         return
-    if _find(connection, guild, source.classifier_id, source.number).state is VersionState.DAMAGED:
+    current = _find(connection, guild, source.classifier_id, source.number)
+    if current.files_deleted_at is not None:
+        raise Conflict(gone_words(current, _versions(connection, guild, source.classifier_id)))
+    if current.state is VersionState.DAMAGED:
         raise Conflict(f"The files of {version_name(source.number)} are damaged. Choose another version.")
 
 
@@ -191,7 +195,10 @@ def _check(connection: sqlite3.Connection, guild: str, classifier_id: int, numbe
         )
     if number == current:
         raise Conflict(f"{version_name(number)} is live already.")
-    if number and _find(connection, guild, classifier_id, number).state is VersionState.DAMAGED:
+    wanted = _find(connection, guild, classifier_id, number) if number else None
+    if wanted is not None and wanted.files_deleted_at is not None:
+        raise Conflict(gone_words(wanted, _versions(connection, guild, classifier_id)))
+    if wanted is not None and wanted.state is VersionState.DAMAGED:
         raise Conflict(f"The files of {version_name(number)} are damaged, so it cannot go live. Train again.")
 
 
@@ -227,6 +234,31 @@ def _find(connection: sqlite3.Connection, guild: str, classifier_id: int, number
     return _version(found)
 
 
+def _versions(connection: sqlite3.Connection, guild: str, classifier_id: int) -> list[ModelVersion]:
+    found = rows(
+        connection,
+        "SELECT * FROM versions WHERE guild = ? AND classifier_id = ? ORDER BY number DESC",
+        (guild, classifier_id),
+    )
+    return [_version(each) for each in found]
+
+
+def gone_words(version: ModelVersion, every: Sequence[ModelVersion]) -> str:
+    """Why a version cannot be chosen whose files are deleted, and which of `every`, newest first, still can."""
+    day = datetime.fromtimestamp(version.files_deleted_at or 0.0, UTC).date().isoformat()
+    possible = [
+        version_name(each.number)
+        for each in every
+        if each.files_deleted_at is None and each.state is not VersionState.DAMAGED
+    ]
+    others = f"Possible are {', '.join(possible[:MOST_NAMED])}" if possible else "There is no other with files"
+    more = " and older ones" if len(possible) > MOST_NAMED else ""
+    return (
+        f"The files of {version_name(version.number)} were deleted on {day}, because it was old and not in use: only "
+        f"its report is left. {others}{more}."
+    )
+
+
 def _version(found: sqlite3.Row) -> ModelVersion:
     return ModelVersion(
         guild=found["guild"],
@@ -241,4 +273,5 @@ def _version(found: sqlite3.Row) -> ModelVersion:
         report=found["report"],
         created_at=found["created_at"],
         state=VersionState(found["state"]),
+        files_deleted_at=found["files_deleted_at"],
     )

@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     capture_messages: bool = False
     """Whether the menu Label may make examples of chat messages: only where Discord has permitted it."""
 
+    # What is kept
+    keep_versions: int = Field(default=10, ge=1)
+    """The newest versions of each classifier, which keep their files however old they are."""
+    keep_days: int = Field(default=30, ge=0)
+    """Days for which every version keeps its files."""
+
     # Serving
     inference_threads: int = Field(default_factory=lambda: max(1, min(4, os.cpu_count() or 1)), ge=1, le=64)
     queue_limit: int = Field(default=1024, ge=1)

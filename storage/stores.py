@@ -12,6 +12,7 @@ from storage.examples import Examples
 from storage.guilds import Guilds
 from storage.imports import Imports
 from storage.jobs import Jobs
+from storage.keeping import Keeping
 from storage.kept import KeptLabels
 from storage.label_changes import LabelChanges
 from storage.listing import Listing
@@ -54,6 +55,7 @@ class Stores:
     kept: KeptLabels
     pins: Pins
     trials: Trials
+    keeping: Keeping
 
     @classmethod
     def over(cls, database: Database) -> Self:
@@ -80,4 +82,5 @@ class Stores:
             KeptLabels(database),
             Pins(database),
             Trials(database),
+            Keeping(database),
         )

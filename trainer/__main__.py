@@ -44,6 +44,8 @@ def main() -> None:
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Its key (PEM), mode 0600.")
 @click.option("--plain-http", is_flag=True, help="No certificate on a public address: a proxy or a VPN encrypts.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--keep-days", default=30, show_default=True, type=click.IntRange(1), help="Unused for longer: deleted.")
+@click.option("--keep-gb", default=20.0, show_default=True, type=click.FloatRange(0.1), help="Beyond: oldest deleted.")
 @click.option("--log-level", default="INFO", show_default=True)
 @click.option("--spare/--no-spare", default=True, show_default=True, help="Keep a process ready when a bot says so.")
 @click.option("--parent", type=int, hidden=True, help="End with this process, which holds our stdin open.")
@@ -56,6 +58,8 @@ def serve(
     tls_key: Path | None,
     plain_http: bool,
     device: str,
+    keep_days: int,
+    keep_gb: float,
     log_level: str,
     spare: bool,
     parent: int | None,
@@ -69,7 +73,7 @@ def serve(
         require_encryption(host, tls is not None, plain_http)
         keys = _keys(key_file or data / "trainer.key", make=key_file is None)
         set_up_logging(log_level, keys)
-        asyncio.run(_serve(host, port, data, keys, tls, device, spare, parent))
+        asyncio.run(_serve(host, port, data, keys, tls, device, spare, (keep_days, keep_gb), parent))
     except PupilError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -133,10 +137,12 @@ async def _serve(
     tls: ssl.SSLContext | None,
     device: str,
     spare: bool,
+    keep: tuple[float, float],
     parent: int | None,
 ) -> None:
     from trainer.executors.spare import Spare
     from trainer.executors.subprocess import SubprocessExecutor
+    from trainer.retention import Limits
     from trainer.server import serving
     from trainer.store import Store
 
@@ -148,7 +154,9 @@ async def _serve(
     trainer = [sys.executable, "-m", "trainer"]
     ready = Spare([*trainer, "spare", "--device", device]) if spare else None
     executor = SubprocessExecutor([*trainer, "run-job", "--device", device], spare=ready)
-    async with serving(Store(data), executor, keys, host=host, port=port, device=device, tls=tls) as bound:
+    async with serving(
+        Store(data), executor, keys, host=host, port=port, device=device, tls=tls, limits=Limits(*keep)
+    ) as bound:
         print(json.dumps({"ready": True, "port": bound}), flush=True)
         log.info("trainer.started", extra={"host": host, "port": bound})
         await stop.wait()

@@ -26,6 +26,8 @@ from trainer.transport import Transport
 
 TIMEOUT = 30.0
 """Seconds without an answer, or without a byte of one, after which a trainer counts as unreachable."""
+LOCAL_KEEPS = ("--keep-days", "7", "--keep-gb", "2")
+"""Of a trainer beside its bot, which has a copy of every model itself."""
 EXPORT_WAIT = 20.0
 """Seconds of one long poll for a base encoder."""
 
@@ -37,7 +39,7 @@ def local_trainer_command(data: Path, key_file: Path, device: str = "auto") -> t
     in a file, so that neither arguments nor environment tell it to other users.
     """
     command = [sys.executable, "-m", "trainer", "serve", "--port", "0", "--data", str(data)]
-    command += ["--key-file", str(key_file), "--device", device, "--parent", str(os.getpid())]
+    command += ["--key-file", str(key_file), "--device", device, "--parent", str(os.getpid()), *LOCAL_KEEPS]
     return command, child_environment()
 
 

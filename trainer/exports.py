@@ -5,6 +5,7 @@ can answer before anything was trained. Does not know how an export is made.
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from storage.errors import InvalidInput, TrainerUnavailable, TrainingFailed
 from trainer.executors.base import Executor
@@ -48,6 +49,11 @@ class Exports:
         # A failure is told once; after that the next question is a new attempt.
         self._tasks.pop(folder.path.name, None)
         return task.result()
+
+    @property
+    def folders(self) -> list[Path]:
+        """Run folders of the exports under way."""
+        return [self._store.root / "bases" / name for name in self._tasks]
 
     async def close(self) -> None:
         """Wait for the ends of the runs; the executor was closed before."""

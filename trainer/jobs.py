@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +55,8 @@ class Jobs:
         self._submitting = asyncio.Lock()
         self._worker: asyncio.Task[None] | None = None
         self._closing = False
+        self.on_end: Callable[[], None] = lambda: None
+        """Called after each job's end."""
 
     async def __aenter__(self) -> Jobs:
         self._worker = asyncio.create_task(self._work())
@@ -77,6 +80,11 @@ class Jobs:
     @property
     def running(self) -> int:
         return sum(job.state is RunState.RUNNING for job in self._active.values())
+
+    @property
+    def folders(self) -> list[Path]:
+        """Run folders of the jobs that wait or run."""
+        return [job.folder.path for job in self._active.values()]
 
     async def prepare(self) -> None:
         """A job is to be expected soon. Does nothing while there is one: the next will have to wait for its end."""
@@ -243,6 +251,7 @@ class Jobs:
         del self._active[job.spec.job_id]
         self._queue.tell(self.running)
         log.info("job.ended", extra={"job": job.spec.job_id, "attempt": job.spec.attempt, "state": str(job.state)})
+        self.on_end()
 
     def _settle(self, job: Attempt, otherwise: Result) -> None:
         """Make the outcome final: what the run wrote, else `otherwise`. Also when the disk is full."""
@@ -251,7 +260,6 @@ class Jobs:
             result = job.folder.result() or otherwise
             if result.artifact is not None:
                 self._store.adopt(job.folder.outputs / result.artifact, result.artifact)
-                self._store.prune()
         except (StorageError, OSError) as error:
             log.error("job.unsettled", extra={"job": job.spec.job_id, "reason": str(error)})
             result = Result(RunState.FAILED, error=f"The outcome could not be stored: {error}", retryable=True)

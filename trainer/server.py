@@ -28,6 +28,7 @@ from trainer.jobs import Jobs
 from trainer.openapi import LARGEST_FILE, LARGEST_SNAPSHOT, LARGEST_SPEC, LONGEST_WAIT, document
 from trainer.openapi import PATH as OPENAPI
 from trainer.protocol import VERSION, BaseStatus, Health, JobSpec, from_json, to_json
+from trainer.retention import Limits, Retention
 from trainer.sending import send_file
 from trainer.signing import DIGEST, Verifier
 from trainer.store import Store
@@ -59,6 +60,7 @@ async def serving(
     port: int = 0,
     device: str = "auto",
     tls: ssl.SSLContext | None = None,
+    limits: Limits | None = None,
     jobs_options: dict[str, Any] | None = None,
 ) -> AsyncIterator[int]:
     """Serve until the block ends; yields the port. On the way out running jobs are ended and recorded as interrupted.
@@ -67,6 +69,7 @@ async def serving(
         keys: requests signed with any of them are accepted.
         port: 0 chooses a free one.
         tls: None: what is said can be read on the way.
+        limits: what stays in the folder; None: the defaults.
         jobs_options: intervals and limits of `Jobs`, for tests.
 
     Raises:
@@ -75,6 +78,8 @@ async def serving(
     async with store.opened():
         jobs = Jobs(store, executor, **(jobs_options or {}))
         trainer = Trainer(store, jobs, Exports(store, executor), device)
+        retention = Retention(store, limits or Limits(), lambda: [*jobs.folders, *trainer.exports.folders])
+        jobs.on_end = retention.wake
         runner = web.AppRunner(
             make_app(trainer, Verifier(keys)),
             access_log=None,
@@ -90,7 +95,7 @@ async def serving(
         await runner.setup()
         try:
             # Jobs end first: that answers everybody who waits for one, so that no connection holds up the rest.
-            async with jobs:
+            async with retention, jobs:
                 yield await _bind(runner, host, port, tls)
         finally:
             await trainer.exports.close()

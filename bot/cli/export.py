@@ -8,6 +8,7 @@ bot that runs spends no time on it, and no caller of the API can have it write f
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,9 @@ async def export(api: ApiClient, settings: Settings, classifier: str | None, ver
     if not is_artifact_id(found["artifact"]):
         raise ArtifactError(f"{found['version']} of `{name}` names no artifact.")
     artifact = settings.models / found["artifact"]
+    if (deleted := found.get("files_deleted_at")) is not None:
+        day = datetime.fromtimestamp(deleted, UTC).date().isoformat()
+        raise NotFound(f"The files of {found['version']} of `{name}` were deleted on {day}. Export a newer version.")
     if not artifact.is_dir():
         raise NotFound(
             f"The files of {found['version']} of `{name}` are not in {artifact.parent} any more. Train again."

@@ -112,7 +112,7 @@ def versions(known: Json) -> None:
         report = version["report"] or {}
         table.add_row(
             version["version"],
-            plain(version["state"]),
+            plain(_state(version)),
             _percent(report.get("accuracy")),
             _percent(report.get("champion_accuracy")),
             f"{report.get('train_rows', 0):,}",
@@ -120,6 +120,13 @@ def versions(known: Json) -> None:
             plain(version["decision"]),
         )
     _print(table)
+
+
+def _state(version: Json) -> str:
+    deleted = version.get("files_deleted_at")
+    if deleted is None:
+        return str(version["state"])
+    return f"{version['state']}, files deleted on {datetime.fromtimestamp(deleted).strftime('%Y-%m-%d')}"
 
 
 def report(version: Json) -> None:

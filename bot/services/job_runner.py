@@ -229,8 +229,11 @@ class JobRunner:
     async def _drive(self, job: TrainingJob) -> None:
         try:
             await self._attempt(job)
-        except Conflict:
-            log.info("job.superseded", extra={"job": job.id, "attempt": job.attempt})
+        except Conflict as error:
+            if await self._counts(job):  # the trainer lacks what it was just given, for instance
+                await self._again(job, str(error))
+            else:
+                log.info("job.superseded", extra={"job": job.id, "attempt": job.attempt})
         except TrainerUnavailable as error:
             await self._again(job, str(error))
         except (TrainingFailed, ArtifactError, InvalidInput, NotFound, StorageError) as error:
@@ -238,6 +241,11 @@ class JobRunner:
         except Exception:
             log.exception("job.crashed", extra={"job": job.id, "attempt": job.attempt})
             await self._again(job, "Something went wrong on our side; the log has the details.")
+
+    async def _counts(self, job: TrainingJob) -> bool:
+        """Whether this attempt is still the job's newest, and not over."""
+        current = await self._jobs.get(job.guild, job.id)
+        return current.attempt == job.attempt and not current.state.is_final
 
     async def _attempt(self, job: TrainingJob) -> None:
         """One claim, from handing it over to its outcome. Raises TrainerUnavailable where another attempt may help."""
@@ -366,7 +374,10 @@ class JobRunner:
         """The artifact comes home, the gate decides, and a better candidate goes live."""
         if job.state is not JobState.UPLOADING:
             job = await self._jobs.change(job, JobState.UPLOADING, time.time(), artifact=artifact)
-        directory = await self._trainer.fetch_artifact(artifact, self._models)
+        try:
+            directory = await self._trainer.fetch_artifact(artifact, self._models)
+        except NotFound as gone:  # the bot was away for longer than the trainer keeps what nobody fetches
+            raise TrainerUnavailable(f"The trainer does not have the model any more. {gone}") from None
         report = from_json(EvaluationReport, (directory / "report.json").read_bytes())
         classifier = await self._classifiers.by_id(job.guild, job.classifier_id)
         decision = _with_start(await self._decide(job, classifier, report), report)

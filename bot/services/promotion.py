@@ -33,7 +33,7 @@ from storage.records import (
     VersionState,
     version_name,
 )
-from storage.registry import Registry
+from storage.registry import Registry, gone_words
 from storage.report_figures import flips
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,8 @@ class PromotionService:
         Pinned tests do not hold it up; `pins` tells afterwards which it breaks, and the history how many.
 
         Raises:
-            NotAllowed, NotFound, Conflict (it is live already, or another swap came first), ArtifactError.
+            NotAllowed, NotFound, Conflict (it is live already, another swap came first, or its files are deleted),
+            ArtifactError.
         """
         actor.require(Role.LEAD, "decide which version is live")
         current = await self._registry.champion(classifier.guild, classifier.id)
@@ -191,15 +192,23 @@ class PromotionService:
         return await self._swap(await self._prepare(classifier, number), expected, by, reason)
 
     async def _prepare(self, classifier: Classifier, number: int) -> Prepared:
-        version = await self._registry.get(classifier.guild, classifier.id, number) if number else None
+        version = await self._with_files(classifier, number) if number else None
         if version is not None and version.state is VersionState.DAMAGED:
             raise ArtifactError(f"The files of v{number} are damaged; it cannot go live. Choose another version.")
         try:
             return await self._serving.prepare(classifier, version)
         except ArtifactError:
             if version is not None:
+                await self._with_files(classifier, number)  # they may have been deleted while they were read
                 await self._registry.mark_damaged(classifier.guild, classifier.id, number)
             raise
+
+    async def _with_files(self, classifier: Classifier, number: int) -> ModelVersion:
+        """Raises NotFound; Conflict: its files are deleted."""
+        version = await self._registry.get(classifier.guild, classifier.id, number)
+        if version.files_deleted_at is not None:
+            raise Conflict(gone_words(version, await self.versions(classifier)))
+        return version
 
     async def _swap(self, prepared: Prepared, expected: int, by: str, reason: str) -> Promotion:
         # A cancelled training must not stop between the two: the pointer would name a version that does not answer.

@@ -238,7 +238,8 @@ class Serving:
         """The champion, else the newest version that was live before it and verifies, else the base encoder."""
         champion = await self._registry.champion(classifier.guild, classifier.id)
         versions = await self._registry.list(classifier.guild, classifier.id)
-        live = [version for version in versions if version.state in {VersionState.CHAMPION, VersionState.RETIRED}]
+        states = {VersionState.CHAMPION, VersionState.RETIRED}
+        live = [version for version in versions if version.state in states and version.files_deleted_at is None]
         for version in sorted(live, key=lambda version: (version.number != champion, -version.number)):
             if champion == 0:
                 break

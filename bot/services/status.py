@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import time
 from collections import deque
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,13 +42,20 @@ class LoopLag:
 
 class StatusService:
     def __init__(
-        self, classifiers: Classifiers, serving: Serving, trainer: TrainerHealth, lag: LoopLag, space: Path
+        self,
+        classifiers: Classifiers,
+        serving: Serving,
+        trainer: TrainerHealth,
+        lag: LoopLag,
+        space: Path,
+        models: Path,
     ) -> None:
         self._classifiers = classifiers
         self._serving = serving
         self._trainer = trainer
         self._lag = lag
         self._space = space
+        self._models = models
         self._started = time.time()
 
     async def status(self) -> dict[str, Any]:
@@ -61,6 +69,7 @@ class StatusService:
             "latency_ms": {"p50": round(latencies.quantile(0.5), 2), "p99": round(latencies.quantile(0.99), 2)},
             "loop_lag_ms": self._lag.milliseconds,
             "trainer": await self._trainer_state(),
+            "models_bytes": await asyncio.to_thread(size_of_models, self._models),
             "disk_free_bytes": shutil.disk_usage(self._space).free,
         }
 
@@ -84,3 +93,12 @@ class StatusService:
             "torch": health.torch,
         }
         return {name: value for name, value in told.items() if value is not None}
+
+
+def size_of_models(models: Path) -> int:
+    """Bytes of the files of all versions and base encoders; what goes away meanwhile counts nothing."""
+    total = 0
+    for path in models.glob("*/*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total

@@ -20,6 +20,7 @@ from bot.services.prediction import PredictionService
 from bot.services.privacy import PrivacyService
 from bot.services.promotion import PromotionService
 from bot.services.proposing import ProposingService
+from bot.services.retention import RetentionService
 from bot.services.reverting import RevertingService
 from bot.services.setup import SetupService
 from bot.services.status import StatusService
@@ -56,3 +57,4 @@ class Services:
     sureness: SurenessService
     setup: SetupService
     privacy: PrivacyService
+    retention: RetentionService

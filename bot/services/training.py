@@ -83,6 +83,8 @@ class TrainingService:
         self._seed = seed
         self._foreseen: dict[tuple[str, int], Occasion] = {}
         """By classifier: the training that the trainer was last told to expect."""
+        self.freezing = asyncio.Lock()
+        """Held from the writing of a training file until its job is stored, so that nobody takes it for unneeded."""
 
     # Asking
 
@@ -131,6 +133,12 @@ class TrainingService:
         return what_to_try(counts, new_since, version_name(newest.number) if newest else "", hours, asked=asked)
 
     async def _queue(
+        self, actor: Actor, classifier: Classifier, reason: str, channel_id: str | None
+    ) -> tuple[TrainingJob, bool] | NotYet:
+        async with self.freezing:
+            return await self._freeze_and_store(actor, classifier, reason, channel_id)
+
+    async def _freeze_and_store(
         self, actor: Actor, classifier: Classifier, reason: str, channel_id: str | None
     ) -> tuple[TrainingJob, bool] | NotYet:
         content = await self._freeze(classifier)

@@ -201,6 +201,7 @@ def version(model: ModelVersion) -> Json:
         "snapshot": model.snapshot,
         "job": model.job_id,
         "created_at": model.created_at,
+        "files_deleted_at": model.files_deleted_at,
     }
 
 

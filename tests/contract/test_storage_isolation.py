@@ -72,6 +72,7 @@ READS: dict[str, tuple[Call, Any]] = {
     "jobs.active": (lambda s, t, e: s.jobs.active(STRANGER, t.id), None),
     "jobs.latest": (lambda s, t, e: s.jobs.latest(STRANGER, t.id), None),
     "jobs.list": (lambda s, t, e: s.jobs.list(STRANGER, t.id), []),
+    "keeping.let_go": (lambda s, t, e: s.keeping.let_go(STRANGER, t.id, 0, 1e9, 1.0), []),
     "registry.list": (lambda s, t, e: s.registry.list(STRANGER, t.id), []),
     "registry.champion": (lambda s, t, e: s.registry.champion(STRANGER, t.id), 0),
     "registry.promotions": (lambda s, t, e: s.registry.promotions(STRANGER, t.id), []),
@@ -198,6 +199,10 @@ OTHERWISE = {
     "examples.remember_annotator",
     "examples.save_vectors",
     "classifiers.last_asked",  # over all guilds, on purpose, as the next
+    "keeping.classifiers",
+    "keeping.gone",
+    "keeping.kept",
+    "keeping.unneeded_snapshots",
     "jobs.claim",
     "jobs.due",
     "jobs.unfinished",

@@ -19,6 +19,7 @@ from trainer.client import TrainerClient
 from trainer.executors.base import Executor
 from trainer.executors.subprocess import SubprocessExecutor
 from trainer.protocol import JobSpec, JobStatus, RunState
+from trainer.retention import Limits
 from trainer.server import serving
 from trainer.store import Store
 
@@ -71,12 +72,16 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    folder: Path, executor: Executor | None = None, timeout: float = 10.0, **jobs_options: Any
+    folder: Path,
+    executor: Executor | None = None,
+    timeout: float = 10.0,
+    limits: Limits | None = None,
+    **jobs_options: Any,
 ) -> AsyncIterator[Bench]:
     store = Store(folder / "trainer")
     executor = executor or SubprocessExecutor(COMMAND)
     options = {"interval": 0.02, "grace": 0.5} | jobs_options
-    async with serving(store, executor, [KEY], jobs_options=options) as port:
+    async with serving(store, executor, [KEY], limits=limits, jobs_options=options) as port:
         url = f"http://127.0.0.1:{port}"
         async with TrainerClient(url, KEY, timeout=timeout) as client:
             yield Bench(client, store, folder, url)

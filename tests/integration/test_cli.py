@@ -511,6 +511,25 @@ async def test_the_doctor_finds_a_port_in_use_and_a_directory_that_cannot_be_wri
     assert "cannot be written (Not a directory)" in check.sentence
 
 
+async def test_the_doctor_tells_what_the_models_take_and_when_room_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bot.cli import doctor
+
+    settings = Settings(data=tmp_path)
+    assert doctor.check_models(settings).sentence.startswith("0.0 GB in ")
+    (settings.models / ("a" * 64)).mkdir(parents=True)
+    with (settings.models / ("a" * 64) / "encoder.onnx").open("wb") as file:
+        file.truncate(250_000_000)
+    check = doctor.check_models(settings)
+    assert check.sentence.startswith(f"0.2 GB in {settings.models}; ")
+    assert check.is_fine
+    monkeypatch.setattr(doctor, "ROOM", 1 << 60)
+    check = doctor.check_models(settings)
+    assert not check.is_fine
+    assert "PUPIL_KEEP_VERSIONS" in check.sentence
+
+
 async def test_the_doctor_finds_a_damaged_database_and_one_that_is_in_use(tmp_path: Path) -> None:
     from bot.cli import doctor
     from storage.database import Database

@@ -367,6 +367,9 @@ def test_the_live_version_is_taken_where_none_is_named(
     assert "holds v2 of triage as a sequence classifier of transformers with 5 labels." in capsys.readouterr().out
     with pytest.raises(NotFound, match=r"files of v3 .* not in"):
         run(tmp_path, known, 3, tmp_path / "other")
+    known[0]["files_deleted_at"] = 86_400.0
+    with pytest.raises(NotFound, match="were deleted on 1970-01-02"):
+        run(tmp_path, known, 3, tmp_path / "other")
     with pytest.raises(NotFound, match="no v9"):
         run(tmp_path, known, 9, tmp_path / "other")
 

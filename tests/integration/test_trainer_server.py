@@ -24,6 +24,7 @@ from storage.errors import ConfigurationError, Conflict, InvalidInput, NotFound
 from tests.fakes.trainer_bench import KEY, Bench, bench, gone, is_alive, is_own_group, told_to_process
 from trainer.client import TrainerClient
 from trainer.protocol import JobStatus, RunState
+from trainer.retention import Limits
 from trainer.server import require_key
 from trainer.signing import EMPTY, sign_request
 from trainer.store import Store
@@ -368,13 +369,52 @@ async def test_second_trainer_on_the_same_folder_is_refused(trainer: Bench) -> N
             pass
 
 
-async def test_only_the_newest_artifacts_are_kept(trainer: Bench) -> None:
-    for number, name in enumerate("abc"):
-        folder = trainer.store.artifacts / (name * 64)
-        folder.mkdir()
-        os.utime(folder, (number, number))
-    trainer.store.prune(keep=2)
-    assert sorted(path.name[0] for path in trainer.store.artifacts.iterdir()) == ["b", "c"]
+async def test_what_is_old_goes_at_the_start_and_after_a_job_and_the_bot_gives_it_again(tmp_path: Path) -> None:
+    async with bench(tmp_path) as first:
+        await first.submit()
+        made = (await first.outcome()).artifact or ""
+        champion = await first.client.fetch_artifact(made, tmp_path / "models")
+        long_ago(first.store.artifacts / made)
+        long_ago(first.run_file("result.json"))  # after a start nobody knows that its bot came for it
+    async with bench(tmp_path) as second:
+        await vanished(second.store.artifacts / made)
+        spec = replace(second.spec(job="b" * 8), champion=made)
+        with pytest.raises(Conflict, match="Give it back first"):
+            await second.client.submit(spec)
+        await second.client.give_artifact(champion)
+        await second.client.submit(spec)
+        assert (await second.outcome("b" * 8)).state is RunState.SUCCEEDED
+        long_ago(second.store.artifacts / made)
+        await second.submit(job="c" * 8)
+        await second.outcome("c" * 8)
+        await vanished(second.store.artifacts / made)
+
+
+async def test_a_job_that_waits_keeps_what_it_was_given(tmp_path: Path) -> None:
+    async with bench(tmp_path, limits=Limits(days=1e-9, gigabytes=1e-9)) as trainer:
+        await trainer.submit()
+        made = (await trainer.outcome()).artifact or ""
+        await trainer.client.fetch_artifact(made, tmp_path / "models")
+        await trainer.submit([["sleep", 60]], job="b" * 8)
+        await trainer.client.submit(replace(trainer.spec(job="c" * 8), champion=made))
+        long_ago(trainer.store.artifacts / made)
+        other = trainer.store.artifacts / ("e" * 64)
+        other.mkdir()
+        long_ago(other)
+        await trainer.client.cancel("b" * 8)
+        await vanished(other)
+        assert (trainer.store.artifacts / made).is_dir()
+        assert (await trainer.outcome("c" * 8)).state is RunState.SUCCEEDED
+
+
+def long_ago(path: Path) -> None:
+    os.utime(path, (1, 1))
+
+
+async def vanished(path: Path) -> None:
+    async with asyncio.timeout(60):
+        while path.exists():
+            await asyncio.sleep(0.02)
 
 
 # Strangers

@@ -35,6 +35,7 @@ from bot.chat.overview_cards import (
     stats_card,
     status_card,
     swap_card,
+    version_line,
     versions_card,
 )
 from bot.chat.text import bar, block, code, counted, cut, duration, escaped, listed, percent, quoted
@@ -495,6 +496,12 @@ class TestOverviews:
         assert "**v1** live · 0.84 → 0.87 on 118 texts · 2 h ago" in card.body
         assert "v0 → v1 by the gate" in card.body
         assert card.ids[-1:] == ["rollback:triage:1"]
+
+    def test_a_version_without_files_says_since_when(self) -> None:
+        retired = replace(VERSION, state=VersionState.RETIRED, report=to_json(report()))
+        assert "files" not in version_line(retired, 0.0)
+        gone = replace(retired, files_deleted_at=86_400.5)
+        assert "was live · 0.84 → 0.87 on 118 texts · files deleted on <t:86400:D> · " in version_line(gone, 0.0)
 
     def test_thirty_versions_have_three_pages(self) -> None:
         every = [replace(VERSION, number=number) for number in range(30, 0, -1)]

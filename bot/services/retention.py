@@ -1,0 +1,93 @@
+"""Keeps the bot's disk from filling up: files of old versions and training files go once nobody needs them.
+
+First the row says that a version's files are gone, then they are deleted: a crash in between is made good at the next
+start. Every version's row, report and decision stay. A daily look is enough: nothing here is urgent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from storage.artifacts import delete, read_manifest
+from storage.errors import ArtifactError
+from storage.snapshots import snapshot_path
+from storage.stores import Stores
+from trainer.protocol import learned
+
+log = logging.getLogger(__name__)
+
+EVERY = timedelta(days=1)
+
+
+class RetentionService:
+    def __init__(
+        self,
+        stores: Stores,
+        *,
+        models: Path,
+        snapshots: Path,
+        versions: int,
+        days: int,
+        freezing: asyncio.Lock,
+    ) -> None:
+        """Args:
+        versions: the newest ones of each classifier, which keep their files.
+        days: for which every version and every training file stays.
+        freezing: held by whoever writes a training file until its job is stored.
+        """
+        self._keeping = stores.keeping
+        self._models = models
+        self._snapshots = snapshots
+        self._versions = versions
+        self._days = days
+        self._freezing = freezing
+        self._next: datetime | None = None
+
+    async def tick(self, now: datetime) -> None:
+        """Called by a clock; does something once a day."""
+        if self._next is None or now >= self._next:
+            self._next = now + EVERY
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Deletes what has become old and is not needed."""
+        before = time.time() - self._days * 86_400
+        for guild, classifier_id in await self._keeping.classifiers():
+            numbers = await self._keeping.let_go(guild, classifier_id, self._versions, before, time.time())
+            if numbers:
+                log.info("versions.let_go", extra={"classifier": classifier_id, "numbers": numbers})
+        await self.finish()
+        await self._sweep_snapshots(before)
+
+    async def finish(self) -> None:
+        """Deletes the files that no version has any more; also those that a crash has left."""
+        for artifact in await self._keeping.gone():
+            if (self._models / artifact).is_dir():
+                await asyncio.to_thread(delete, self._models / artifact)
+                log.info("version.files_deleted", extra={"artifact": artifact[:12]})
+
+    async def _sweep_snapshots(self, before: float) -> None:
+        async with self._freezing:
+            unneeded = await self._keeping.unneeded_snapshots(before)
+            began_with = await asyncio.to_thread(_learned, self._models, await self._keeping.kept())
+            for snapshot in set(unneeded) - began_with:
+                path = snapshot_path(self._snapshots, snapshot)
+                if path.exists():
+                    path.unlink(missing_ok=True)
+                    log.info("snapshot.deleted", extra={"snapshot": snapshot[:12]})
+
+
+def _learned(models: Path, artifacts: Sequence[str]) -> set[str]:
+    """Training files that the encoders of these versions have learned: a trainer that starts from one needs them."""
+    found: set[str] = set()
+    for artifact in artifacts:
+        try:
+            found.update(learned(read_manifest(models / artifact).lineage))
+        except ArtifactError:  # no training can start there
+            continue
+    return found
