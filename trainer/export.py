@@ -49,12 +49,14 @@ def export_encoder(
     precision: str = "int8",
     network: Network | None = None,
     known: Known | None = None,
+    alike: Encoder | None = None,
 ) -> Encoder:
     """Write encoder.onnx, encoder.json, tokenizer.json and canary.json into `out` (may be `source`); return it loaded.
 
     `source` holds config.json, model.safetensors and tokenizer.json; `precision` is "int8" or "fp32". `network` is what
     to export where it is in memory already, on the CPU: of `source`'s kind, with its tokenizer; None loads it from
-    there. `known` remembers tables for the next export of a network that shares them.
+    there. `known` remembers tables for the next export of a network that shares them; `alike` is an encoder with the
+    same tokenizer.
 
     Raises:
         ArtifactError: the export does not load, or its vectors are not those of the network.
@@ -76,7 +78,7 @@ def export_encoder(
     (out / "encoder.json").write_text(json.dumps(description), encoding="utf-8")
     if source.resolve() != out.resolve():
         shutil.copyfile(source / "tokenizer.json", out / "tokenizer.json")
-    encoder = Encoder.load(out)
+    encoder = Encoder.load(out, alike=alike)
     vectors = _compare(encoder, reference, precision, out)
     canary = {"texts": CANARY_TEXTS, "vectors": [[round(float(x), 7) for x in vector] for vector in vectors]}
     (out / "canary.json").write_text(json.dumps(canary, ensure_ascii=False), encoding="utf-8")

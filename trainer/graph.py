@@ -41,7 +41,7 @@ class Known:
 
     def int8(self, table: Floats) -> tuple[NDArray[np.int8], Floats]:
         if self.steps is None or self.table is None or not np.array_equal(self.table, table):
-            self.table, self.steps = table, _int8(table)
+            self.table, self.steps = table.copy(), _int8(table)
         return self.steps
 
 

@@ -41,7 +41,7 @@ from trainer.champion import (
     encode_dataset,
     trained_champion,
 )
-from trainer.checkpoint import Checkpoints
+from trainer.checkpoint import Checkpoints, Tensors
 from trainer.dataset import Dataset, Fold, Rows, read_dataset
 from trainer.evaluate import Judged, evaluate, pair
 from trainer.export import export_encoder
@@ -149,9 +149,11 @@ class _Run:
     meter: Meter
     watch: Stopwatch
     """What the seconds went to, over all phases: train, embed, export, load, head, other."""
-    loaded: dict[Path, Network] = field(default_factory=dict)
-    """As they were read, for twins of them."""
+    loaded: dict[Path, tuple[Network, Tensors]] = field(default_factory=dict)
+    """Networks, and their weights as they were read."""
     known: Known = field(default_factory=Known)
+    newest: Encoder | None = None
+    """The encoder that was exported last: all have one tokenizer."""
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
@@ -292,17 +294,24 @@ class _Run:
         return _Tuned(network.as_loaded(), head.weight())
 
     def _network(self, directory: Path) -> Network:
-        """The network in `directory`, for the caller alone: read once, as every shadow begins at the same one."""
+        """The network in `directory` as it was read, until the next call: every shadow begins at the same one."""
         with self.watch.on("load"):
-            if directory not in self.loaded:
-                torch.manual_seed(self.spec.seed)  # a pooler, which nobody uses, is drawn where the file has none
-                self.loaded[directory] = Network(directory)
-            return self.loaded[directory].twin()
+            if directory in self.loaded:
+                network, weights = self.loaded[directory]
+                network.body.load_state_dict(weights)
+                return network
+            torch.manual_seed(self.spec.seed)  # a pooler, which nobody uses, is drawn where the file has none
+            network = Network(directory)
+            weights = {name: tensor.clone() for name, tensor in network.body.state_dict().items()}
+            self.loaded[directory] = network, weights
+            return network
 
     def _export(self, source: Path, network: Network, out: Path) -> tuple[Encoder, Encoded]:
         """The network as it would be served, and the dataset through it. `source`: whose configuration it has."""
         with self.watch.on("export"):
-            encoder = export_encoder(source, out, precision=self.recipe.precision, network=network, known=self.known)
+            encoder = self.newest = export_encoder(
+                source, out, precision=self.recipe.precision, network=network, known=self.known, alike=self.newest
+            )
         with self.watch.on("embed"):
             return encoder, encode_dataset(encoder, self.data, _threads())
 

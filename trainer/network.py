@@ -5,7 +5,6 @@ It knows pooling and lengths; it does not know labels, splits or how training go
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from collections.abc import Sequence
@@ -120,10 +119,6 @@ class Network(nn.Module):
         if self.body.config._attn_implementation != ATTENTION:
             self.body.set_attn_implementation(ATTENTION)
         return self
-
-    def twin(self) -> Network:
-        """Another network with the same weights, for whoever changes them; quicker than reading the files again."""
-        return copy.deepcopy(self, {id(self.tokenizer): self.tokenizer})
 
     @property
     def padding(self) -> int:
