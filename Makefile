@@ -33,7 +33,7 @@ bench: $(STAMP)  ## every benchmark, one after the other (long)
 bench-report: $(STAMP)  ## print what was measured so far
 	$(BIN)/python -m tests.benchmarks report
 
-bench-%: $(STAMP)  ## one benchmark: make bench-loop, -learning, -gate, -asking, -suspects, -chat, -serving, -quantization, -swap, -teaching, -teams, -storage
+bench-%: $(STAMP)  ## one benchmark: make bench-loop, -learning, -gate, -asking, -suspects, -chat, -serving, -quantization, -swap, -phases, -teaching, -teams, -storage
 	$(BIN)/python -m tests.benchmarks $*
 
 clean:  ## remove .venv and build

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -192,5 +193,12 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str:
+    state = path.stat()
+    return _sha256_of(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _sha256_of(path: Path, size: int, changed_at: int) -> str:
+    """Remembered for a file that has not changed: one run asks for the digest of a base's weights three times."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

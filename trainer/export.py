@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from storage.errors import ArtifactError
-from trainer.bases import BERT_FAMILY, read_settings
-from trainer.graph import write_graph
+from trainer.bases import BERT_FAMILY
+from trainer.graph import Known, write_graph
 from trainer.model.encoder import OUTPUT, Encoder
 from trainer.network import Network
 
@@ -43,32 +42,44 @@ CLOSE_ENOUGH = {"fp32": 0.9999, "int8": 0.95}
 """Least cosine between an exported vector and the float32 network's, for any canary text."""
 
 
-def export_encoder(source: Path, out: Path, *, precision: str = "int8") -> Encoder:
+def export_encoder(
+    source: Path,
+    out: Path,
+    *,
+    precision: str = "int8",
+    network: Network | None = None,
+    known: Known | None = None,
+    alike: Encoder | None = None,
+) -> Encoder:
     """Write encoder.onnx, encoder.json, tokenizer.json and canary.json into `out` (may be `source`); return it loaded.
 
-    `source` holds config.json, model.safetensors and tokenizer.json; `precision` is "int8" or "fp32".
+    `source` holds config.json, model.safetensors and tokenizer.json; `precision` is "int8" or "fp32". `network` is what
+    to export where it is in memory already, on the CPU: of `source`'s kind, with its tokenizer; None loads it from
+    there. `known` remembers tables for the next export of a network that shares them; `alike` is an encoder with the
+    same tokenizer.
 
     Raises:
         ArtifactError: the export does not load, or its vectors are not those of the network.
         ConfigurationError: `source` is not a supported encoder.
     """
-    settings = read_settings(source)
+    network = network or Network(source)
+    settings = network.settings
     out.mkdir(parents=True, exist_ok=True)
-    network = Network(source)
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     if settings.model_type in BERT_FAMILY and config.get("hidden_act") == "gelu":
         # From the network: files may hold other precisions, and names of older libraries.
         weights = {name: tensor.numpy() for name, tensor in network.body.state_dict().items()}
-        peaks = network.peaks(CANARY_TEXTS) if precision == "int8" else None
-        (out / "encoder.onnx").write_bytes(write_graph(config, weights, settings.pooling, peaks))
+        peaks, reference = network.peaks(CANARY_TEXTS) if precision == "int8" else (None, network.embed(CANARY_TEXTS))
+        (out / "encoder.onnx").write_bytes(write_graph(config, weights, settings.pooling, peaks, known))
     else:
+        reference = network.embed(CANARY_TEXTS)
         _trace(network, out / "encoder.onnx", precision)
     description = settings.described() | {"precision": precision}
     (out / "encoder.json").write_text(json.dumps(description), encoding="utf-8")
     if source.resolve() != out.resolve():
         shutil.copyfile(source / "tokenizer.json", out / "tokenizer.json")
-    encoder = Encoder.load(out)
-    vectors = _compare(encoder, network, precision, out)
+    encoder = Encoder.load(out, alike=alike)
+    vectors = _compare(encoder, reference, precision, out)
     canary = {"texts": CANARY_TEXTS, "vectors": [[round(float(x), 7) for x in vector] for vector in vectors]}
     (out / "canary.json").write_text(json.dumps(canary, ensure_ascii=False), encoding="utf-8")
     log.info("encoder.exported", extra={"precision": precision, "bytes": encoder.bytes})
@@ -89,6 +100,9 @@ class _UnitVector(nn.Module):
 
 def _trace(network: Network, path: Path, precision: str) -> None:
     """Any other family: through torch's exporter (about ten seconds), then onnxruntime's dynamic quantization."""
+    # Only here: most exports never need it.
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
     example = torch.tensor([network.tokenize([CANARY_TEXTS[1]])[0]])
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
@@ -109,9 +123,9 @@ def _trace(network: Network, path: Path, precision: str) -> None:
             shutil.copyfile(plain, path)
 
 
-def _compare(encoder: Encoder, network: Network, precision: str, out: Path) -> NDArray[np.float32]:
+def _compare(encoder: Encoder, reference: NDArray[np.float32], precision: str, out: Path) -> NDArray[np.float32]:
     """The canary vectors as served, after they were found close to the network's."""
-    served, reference = encoder.encode_many(CANARY_TEXTS), network.embed(CANARY_TEXTS)
+    served = encoder.encode_many(CANARY_TEXTS)
     cosines = (served * reference).sum(1)
     if not np.isfinite(cosines).all() or cosines.min() < CLOSE_ENOUGH[precision]:
         raise ArtifactError(

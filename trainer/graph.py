@@ -9,6 +9,7 @@ Numbers without another source are measured in bot/inference/LOG.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,31 @@ WORTH = 1.5
 """Channels are evened out where one is more than this times the usual."""
 
 
-def write_graph(config: Mapping[str, Any], weights: Weights, pooling: str, peaks: Weights | None) -> bytes:
+@dataclass
+class Known:
+    """The table that was written last and its int8 form: the words' is the same in all networks with a frozen one."""
+
+    table: Floats | None = None
+    steps: tuple[NDArray[np.int8], Floats] | None = None
+
+    def int8(self, table: Floats) -> tuple[NDArray[np.int8], Floats]:
+        if self.steps is None or self.table is None or not np.array_equal(self.table, table):
+            self.table, self.steps = table.copy(), _int8(table)
+        return self.steps
+
+
+def write_graph(
+    config: Mapping[str, Any], weights: Weights, pooling: str, peaks: Weights | None, known: Known | None = None
+) -> bytes:
     """The serialized model. `config` is config.json, `weights` the tensors under their names in model.safetensors.
 
-    `peaks` are the largest absolute inputs of every matrix by channel, for int8; None writes float32.
+    `peaks` are the largest absolute inputs of every matrix by channel, for int8; None writes float32. `known` is what
+    an earlier call remembered.
 
     Raises:
         KeyError: a weight that the configuration promises is not there.
     """
-    writer = _Writer(peaks)
+    writer = _Writer(peaks, known or Known())
     hidden = _embed(writer, config, weights)
     for index in range(config["num_hidden_layers"]):
         hidden = _layer(writer, config, weights, index, hidden)
@@ -61,8 +78,9 @@ def write_graph(config: Mapping[str, Any], weights: Weights, pooling: str, peaks
 class _Writer:
     """Collects nodes and constants; every method returns the name of the value it made."""
 
-    def __init__(self, peaks: Weights | None) -> None:
+    def __init__(self, peaks: Weights | None, known: Known) -> None:
         self.peaks = peaks
+        self.known = known
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -93,7 +111,7 @@ class _Writer:
         """Rows of a table [n, d]; in int8 each row has its own scale. The table is most of a small encoder's file."""
         if self.peaks is None:
             return self.node("Gather", [self.constant(f"{out}.table", table), indices], out)
-        steps, scale = _int8(table)
+        steps, scale = self.known.int8(table)
         found = self.node("Gather", [self.constant(f"{out}.table", steps), indices], f"{out}.steps")
         scales = self.node("Gather", [self.constant(f"{out}.scale", scale[:, None]), indices], f"{out}.scales")
         wide = self.node("Cast", [found], f"{out}.wide", to=TensorProto.FLOAT)

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -41,11 +41,12 @@ from trainer.champion import (
     encode_dataset,
     trained_champion,
 )
-from trainer.checkpoint import Checkpoints
+from trainer.checkpoint import Checkpoints, Tensors
 from trainer.dataset import Dataset, Fold, Rows, read_dataset
 from trainer.evaluate import Judged, evaluate, pair
 from trainer.export import export_encoder
 from trainer.finetune import CosineHead, Recipe, count_steps, finetune, first_rows, is_short_of_memory
+from trainer.graph import Known
 from trainer.measured import Measured, Said, cross_fit, plan_folds, plan_newer
 from trainer.meter import Meter
 from trainer.model.calibration import Reliability, calibrate
@@ -56,6 +57,7 @@ from trainer.network import TOKENIZER_FILES, Network
 from trainer.protocol import JobSpec, Phase, Progress, to_json
 from trainer.ranks import call_in, team
 from trainer.start import Start, alike, began_at, choose_start
+from trainer.stopwatch import Stopwatch
 from trainer.strangers import STRANGERS
 
 log = logging.getLogger(__name__)
@@ -92,17 +94,18 @@ def learn(
         ArtifactError: the champion or an export does not verify.
         ConfigurationError: the base or the device cannot be used.
     """
-    recipe = Recipe.of(spec.recipe)
+    recipe, watch = Recipe.of(spec.recipe), Stopwatch("other")
     origin, data = choose_start(start, spec.start_name, base, read_dataset(snapshot))
     staging.mkdir(parents=True, exist_ok=True)
     # Memory outside: where it is short, clearing up may fail for the same reason.
     with _memory(), tempfile.TemporaryDirectory(prefix="learn-", suffix=".part", dir=staging.parent) as scratch:
         kept = Path(scratch) / "checkpoint" if checkpoint is None else checkpoint
         chosen = _device(device)
-        run = _Run(data, base, origin, champion, spec, recipe, Path(scratch), kept, chosen, Meter(progress))
+        run = _Run(data, base, origin, champion, spec, recipe, Path(scratch), kept, chosen, Meter(progress), watch)
         with team(Path(scratch), recipe.workers, chosen):
             kind = run.go(staging, snapshot.classifier)
-    log.info("candidate.learned", extra={"job": spec.job_id, "rows": len(data.train), "seconds": run.meter.seconds})
+    facts = {"job": spec.job_id, "rows": len(data.train), "seconds": run.meter.seconds, "spent": watch.seconds()}
+    log.info("candidate.learned", extra=facts)
     return origin.artifact if kind is CandidateKind.DEEP else None
 
 
@@ -123,6 +126,14 @@ class _Instant:
     fit: Fit
 
 
+@dataclass(frozen=True)
+class _Tuned:
+    """A network after its training, on the CPU, and the folded rows of its head [K, d]."""
+
+    network: Network
+    head: Floats
+
+
 @dataclass
 class _Run:
     """One job's inputs; each method is one stage."""
@@ -137,6 +148,13 @@ class _Run:
     kept: Path
     device: torch.device
     meter: Meter
+    watch: Stopwatch
+    """What the seconds went to, over all phases: train, embed, export, load, head, other."""
+    loaded: dict[Path, tuple[Network, Tensors]] = field(default_factory=dict)
+    """Networks, and their weights as they were read."""
+    known: Known = field(default_factory=Known)
+    newest: Encoder | None = None
+    """The encoder that was exported last: all have one tokenizer."""
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
@@ -155,24 +173,28 @@ class _Run:
         start, folds = self._start(serving)
         meter.plan(_plan(data, self.recipe, folds, start.continuing))
         meter.enter(Phase.MEASURING)
-        quick = cross_fit(data, folds, lambda fold: _twin(instant.encoded, data, fold, self.spec.seed))
+        with self.watch.on("head"):
+            quick = cross_fit(data, folds, lambda fold: _twin(instant.encoded, data, fold, self.spec.seed))
         champion = serving or base_champion(instant.fit.head, quick, instant.encoded, data)
         deep = self._shadows(start, folds)
         kind = choose(deep, quick, serves_instant=serving is None)
         measured, other = (deep, quick) if kind is CandidateKind.DEEP else (quick, deep)
         meter.enter(Phase.TRAINING)
-        rows = self._tune(start, data.train, staging, "candidate") if kind is CandidateKind.DEEP else None
+        tuned = self._tune(start, data.train, "candidate") if kind is CandidateKind.DEEP else None
+        if tuned is not None:
+            with self.watch.on("load"):
+                tuned.network.save(staging)
         meter.enter(Phase.EXPORTING)
-        if rows is None:
+        if tuned is None:
             encoder, encoded, head = self._keep(instant, staging), instant.encoded, instant.fit.head
         else:
-            encoder = export_encoder(staging, staging, precision=self.recipe.precision)
-            encoded = encode_dataset(encoder, data, _threads())
-            head = _head(data, rows, measured, encoded)
+            encoder, encoded = self._export(staging, tuned.network, staging)
+            head = _head(data, tuned.head, measured, encoded)
         head.save(staging)
         meter.enter(Phase.EVALUATING)
         golden = _golden(data, encoded, head)
-        strangers, milliseconds = _strangers(encoder)
+        with self.watch.on("embed"):
+            strangers, milliseconds = _strangers(encoder)
         Evidence(frozenset(data.train.ids), measured.answers(data.labels)).save(staging)
         judged = [*_judge(measured, champion, head), *_judge(golden, champion, head)]
         meter.finish()
@@ -198,12 +220,11 @@ class _Run:
         return kind
 
     def _instant(self) -> _Instant:
-        encoder = export_encoder(self.base, self.scratch / "base", precision=self.recipe.precision)
-        encoded = encode_dataset(encoder, self.data, _threads())
+        encoder, encoded = self._export(self.base, self._network(self.base), self.scratch / "base")
         targets = self.data.train.targets
-        return _Instant(
-            encoder, encoded, fit_head(self.data.labels, encoded.names, encoded.train, targets, seed=self.spec.seed)
-        )
+        with self.watch.on("head"):
+            fit = fit_head(self.data.labels, encoded.names, encoded.train, targets, seed=self.spec.seed)
+        return _Instant(encoder, encoded, fit)
 
     def _serving(self) -> Champion | None:
         """What people get today; None: version 0, whose answers are those of the instant head's twins."""
@@ -245,24 +266,21 @@ class _Run:
                 self.meter.skip(share)
                 return Said(**{name: tensor.numpy() for name, tensor in before.tensors.items()})
             out = self.scratch / "shadow"
-            rows = self._tune(start, self.data.train.only(fold.kept), out, name, share)
-            encoded = encode_dataset(export_encoder(out, out, precision=self.recipe.precision), self.data, _threads())
-            said = _said(encoded, encoded.train[fold.held] @ rows.T, self.data, fold)
+            tuned = self._tune(start, self.data.train.only(fold.kept), name, share)
+            _, encoded = self._export(start.directory, tuned.network, out)
+            said = _said(encoded, encoded.train[fold.held] @ tuned.head.T, self.data, fold)
             told.keep(1, {field.name: torch.tensor(getattr(said, field.name)) for field in fields(said)})
             self.checkpoints.stage(name).drop()
             return said
 
         return cross_fit(self.data, folds, answer)
 
-    def _tune(self, start: _Start, rows: Rows, out: Path, name: str, share: float = 1.0) -> Floats:
-        """Train on `rows` and the labels' names, write the network to `out`; the folded rows of the head [K, d].
-
-        It is `share` of its phase's work, and `name` in the checkpoints.
-        """
-        torch.manual_seed(self.spec.seed)  # a pooler, which nobody uses, is drawn where the file has none
-        network = Network(start.directory).to(self.device)
-        names = network.embed(self.data.label_texts)
-        first = first_rows(network.embed(rows.texts), rows.targets, names, self.recipe.name_weight)
+    def _tune(self, start: _Start, rows: Rows, name: str, share: float = 1.0) -> _Tuned:
+        """Train on `rows` and the labels' names. It is `share` of its phase's work, and `name` in the checkpoints."""
+        network = self._network(start.directory).to(self.device)
+        with self.watch.on("embed"):
+            names = network.embed(self.data.label_texts)
+            first = first_rows(network.embed(rows.texts), rows.targets, names, self.recipe.name_weight)
         head = CosineHead(first, self.recipe.scale).to(self.device)
         texts = [*rows.texts, *self.data.label_texts]
         targets = np.concatenate([rows.targets, np.arange(len(self.data.labels))])
@@ -270,10 +288,33 @@ class _Run:
         call_in(network, first, texts, targets, recipe, seed=seed, continuing=continuing)
         stage = self.checkpoints.stage(name)
         self.meter.begin(share)
-        for step in finetune(network, head, texts, targets, recipe, seed=seed, continuing=continuing, stage=stage):
-            self.meter.step(step)
-        network.save(out)
-        return head.weight()
+        steps = finetune(network, head, texts, targets, recipe, seed=seed, continuing=continuing, stage=stage)
+        with self.watch.on("train"):
+            for step in steps:
+                self.meter.step(step)
+        return _Tuned(network.as_loaded(), head.weight())
+
+    def _network(self, directory: Path) -> Network:
+        """The network in `directory` as it was read, until the next call: every shadow begins at the same one."""
+        with self.watch.on("load"):
+            if directory in self.loaded:
+                network, weights = self.loaded[directory]
+                network.body.load_state_dict(weights)
+                return network
+            torch.manual_seed(self.spec.seed)  # a pooler, which nobody uses, is drawn where the file has none
+            network = Network(directory)
+            weights = {name: tensor.clone() for name, tensor in network.body.state_dict().items()}
+            self.loaded[directory] = network, weights
+            return network
+
+    def _export(self, source: Path, network: Network, out: Path) -> tuple[Encoder, Encoded]:
+        """The network as it would be served, and the dataset through it. `source`: whose configuration it has."""
+        with self.watch.on("export"):
+            encoder = self.newest = export_encoder(
+                source, out, precision=self.recipe.precision, network=network, known=self.known, alike=self.newest
+            )
+        with self.watch.on("embed"):
+            return encoder, encode_dataset(encoder, self.data, _threads())
 
     def _keep(self, instant: _Instant, staging: Path) -> Encoder:
         """The base's own files as those of a version."""

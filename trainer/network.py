@@ -25,6 +25,8 @@ from trainer.bases import BERT_FAMILY, EncoderSettings, read_settings
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 BATCH = 64
+ATTENTION = "eager"
+"""For short texts plain products are a tenth quicker on a CPU than torch's fused attention."""
 
 
 class Network(nn.Module):
@@ -87,8 +89,11 @@ class Network(nn.Module):
         return vectors
 
     @torch.no_grad()
-    def peaks(self, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """The largest absolute input of every linear layer over the tokens of `texts`: [inputs] by the layer's name."""
+    def peaks(self, texts: Sequence[str]) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+        """The largest absolute input of every linear layer over the tokens of `texts`: [inputs] by the layer's name.
+
+        And the texts' vectors [n, d], which come along.
+        """
         found: dict[str, NDArray[np.float32]] = {}
 
         def note(name: str, inputs: Tensor) -> None:
@@ -101,12 +106,19 @@ class Network(nn.Module):
             if isinstance(module, nn.Linear)
         ]
         try:
-            for text in texts:  # one by one: padding has inputs, too
-                self.embed([text])
+            # One by one: padding has inputs, too.
+            vectors = np.concatenate([self.embed([text]) for text in texts])
         finally:
             for hook in hooks:
                 hook.remove()
-        return found
+        return found, vectors
+
+    def as_loaded(self) -> Network:
+        """The same network where and how one is that was read from its files, whatever it was trained on."""
+        self.to("cpu").eval()
+        if self.body.config._attn_implementation != ATTENTION:
+            self.body.set_attn_implementation(ATTENTION)
+        return self
 
     @property
     def padding(self) -> int:
@@ -132,8 +144,7 @@ def _load(directory: Path) -> tuple[Any, Tokenizer]:
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
-                # For short texts plain products are a tenth quicker on a CPU than torch's fused attention.
-                attn_implementation="eager",
+                attn_implementation=ATTENTION,
                 output_loading_info=True,
             )
         tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))

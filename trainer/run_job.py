@@ -54,16 +54,20 @@ def run(path: Path, device: str = "auto", learn: Learn | None = None) -> Result:
     return result
 
 
-def load_ahead() -> None:
-    """Import what a training and an export import, so that `run` finds it there.
+def load_ahead(wanted: Callable[[], bool]) -> None:
+    """Import what a training imports, and rehearse one unless somebody waits already (`wanted`).
 
     Raises:
         ImportError: a library is missing. `run` will say which.
+        ConfigurationError: there is no base to rehearse with.
     """
     importlib.import_module("trainer.learn")
     # What the most usual encoders need is imported when the first of them is loaded.
     importlib.import_module("transformers.models.auto.modeling_auto")
     importlib.import_module("transformers.models.bert.modeling_bert")
+    from trainer.rehearsal import rehearse
+
+    rehearse(wanted)
 
 
 class Reporter:

@@ -90,16 +90,16 @@ def step(action: str, arguments: list, folder: Path, progress: Callable[[Progres
         raise ValueError(action)
 
 
-def _fail() -> None:
+def _fail(_: object) -> None:
     print("a library's farewell")
     raise RuntimeError("planted")
 
 
-LOADS: dict[str, Callable[[], object]] = {
-    "nothing": lambda: None,
-    "long": lambda: time.sleep(1.0),
+LOADS: dict[str, Callable[[Callable[[], bool]], object]] = {
+    "nothing": lambda _: None,
+    "long": lambda _: time.sleep(1.0),
     "fail": _fail,
-    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),  # hung, as only SIGKILL can end it
+    "stop": lambda _: os.kill(os.getpid(), signal.SIGSTOP),  # hung, as only SIGKILL can end it
 }
 """What a spare process imports ahead of time (`--spare NAME` in place of a folder)."""
 

@@ -72,7 +72,7 @@ def test_the_same_weights_give_the_same_bytes(source: Path, tmp_path: Path) -> N
 def test_an_export_that_differs_from_its_network_does_not_count(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(config: dict, weights: dict, pooling: str, peaks: dict | None) -> bytes:
+    def wrong(config: dict, weights: dict, pooling: str, peaks: dict | None, known: object) -> bytes:
         broken = dict(weights) | {
             "encoder.layer.0.output.dense.weight": -40 * weights["encoder.layer.0.output.dense.weight"]
         }

@@ -141,8 +141,10 @@ class Spare:
         return False
 
 
-def await_folder(parent: int, load: Callable[[], object]) -> Path:
+def await_folder(parent: int, load: Callable[[Callable[[], bool]], object]) -> Path:
     """In the spare process: call `load`, then return the run folder that was handed over meanwhile or afterwards.
+
+    `load` is given a function that tells whether somebody waits already.
 
     Never returns where none is: the process ends with `parent`, which holds its stdin open. Trouble of `load` is no
     trouble yet: the run will meet it again, and has a place to say so.
@@ -166,7 +168,7 @@ def await_folder(parent: int, load: Callable[[], object]) -> Path:
 
     end_with_parent(parent, on_end=lambda: None, grace=0.0, on_line=take)
     try:
-        load()
+        load(lambda: not handed.empty())
     except Exception as error:
         log.warning("spare.unloaded", extra={"reason": type(error).__name__})
     return handed.get()
