@@ -16,12 +16,16 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from storage.errors import ConfigurationError, PupilError
+from storage.errors import ConfigurationError, PupilError, TrainerUnavailable
 from storage.logs import set_up_logging
 from trainer.children import end_with_parent, give_way
+
+if TYPE_CHECKING:
+    from trainer.executors.ray import RayExecutor
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +46,22 @@ def main() -> None:
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--log-level", default="INFO", show_default=True)
 @click.option("--parent", type=int, hidden=True, help="End with this process, which holds our stdin open.")
+@click.option("--executor", default="subprocess", show_default=True, type=click.Choice(["subprocess", "ray"]))
+@click.option("--ray-address", metavar="URL", help="Of the cluster's dashboard: http://head:8265")
+@click.option("--ray-token-file", type=click.Path(path_type=Path), help="Mode 0600; the cluster's token.")
+@click.option("--ray-jobs", default=4, show_default=True, type=click.IntRange(1), help="At a time on the cluster.")
+@click.option("--ray-cpus", default=1, show_default=True, type=click.IntRange(1), help="Cores for each worker.")
+@click.option("--ray-files", metavar="HOST:PORT", help="Of this host, for the cluster. Default: any free port.")
 def serve(
-    host: str, port: int, data: Path, key_file: Path | None, device: str, log_level: str, parent: int | None
+    host: str,
+    port: int,
+    data: Path,
+    key_file: Path | None,
+    device: str,
+    log_level: str,
+    parent: int | None,
+    executor: str,
+    **ray: Any,
 ) -> None:
     """Accept trainings from bots that know the key."""
     try:
@@ -51,8 +69,9 @@ def serve(
 
         require_key(host, key_file is not None)
         keys = _keys(key_file or data / "trainer.key", make=key_file is None)
-        set_up_logging(log_level, keys)
-        asyncio.run(_serve(host, port, data, keys, device, parent))
+        cluster = _cluster(device, **ray) if executor == "ray" else None
+        set_up_logging(log_level, [*keys, *([cluster.token] if cluster else [])])
+        asyncio.run(_serve(host, port, data, keys, device, parent, cluster))
     except PupilError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -78,7 +97,34 @@ def begin_run(parent: int | None) -> None:
         end_with_parent(parent, on_end=lambda: None, grace=0.0)
 
 
-async def _serve(host: str, port: int, data: Path, keys: Sequence[str], device: str, parent: int | None) -> None:
+def _cluster(
+    device: str,
+    ray_address: str | None,
+    ray_token_file: Path | None,
+    ray_jobs: int,
+    ray_cpus: int,
+    ray_files: str | None,
+) -> RayExecutor:
+    from trainer.executors.ray import RayExecutor
+
+    if ray_address is None or ray_token_file is None:
+        raise ConfigurationError("--executor ray needs --ray-address and --ray-token-file.")
+    host, _, port = (ray_files or "").rpartition(":")
+    if ray_files is not None and not (host and port.isdecimal()):
+        raise ConfigurationError("--ray-files names an address of this host and a port: 10.0.0.7:8741")
+    files = (host, int(port)) if ray_files else None
+    return RayExecutor(ray_address, ray_token_file, slots=ray_jobs, cpus=ray_cpus, files=files, device=device)
+
+
+async def _serve(
+    host: str,
+    port: int,
+    data: Path,
+    keys: Sequence[str],
+    device: str,
+    parent: int | None,
+    cluster: RayExecutor | None = None,
+) -> None:
     from trainer.executors.subprocess import SubprocessExecutor
     from trainer.server import serving
     from trainer.store import Store
@@ -88,7 +134,12 @@ async def _serve(host: str, port: int, data: Path, keys: Sequence[str], device: 
     if parent is not None:
         loop = asyncio.get_running_loop()
         end_with_parent(parent, on_end=lambda: _set_from_thread(loop, stop), grace=_PARENT_GRACE)
-    executor = SubprocessExecutor([sys.executable, "-m", "trainer", "run-job", "--device", device])
+    executor = cluster or SubprocessExecutor([sys.executable, "-m", "trainer", "run-job", "--device", device])
+    if cluster is not None:
+        try:
+            await cluster.check()
+        except TrainerUnavailable as error:  # it may come later
+            log.warning("cluster.unreachable", extra={"reason": str(error)})
     async with serving(Store(data), executor, keys, host=host, port=port, device=device) as bound:
         print(json.dumps({"ready": True, "port": bound}), flush=True)
         log.info("trainer.started", extra={"host": host, "port": bound})

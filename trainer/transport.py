@@ -9,7 +9,13 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from pathlib import Path
 from typing import IO, Any
 
@@ -78,10 +84,15 @@ class Transport:
                 await asyncio.sleep(pause)
         return await self._once(method, path, digest, limits, body, file)
 
-    @asynccontextmanager
-    async def open(self, artifact: str, name: str, start: int) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    def open(
+        self, artifact: str, name: str, start: int
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[bytes]]]:
         """A file of an artifact from an offset on (see `trainer.download.Source`)."""
-        path = f"/v1/artifacts/{artifact}/{name}"
+        return self.stream(f"/v1/artifacts/{artifact}/{name}", start)
+
+    @asynccontextmanager
+    async def stream(self, path: str, start: int) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """The bytes at a path from an offset on; they are not signed, so their digest must be known."""
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=self._timeout)
         extra = {"Range": f"bytes={start}-"} if start else {}
         with _translated(self.url):
