@@ -135,6 +135,7 @@ async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack)
             recipe=settings.training_recipe,
             seed=settings.seed,
             lease=settings.lease,
+            hours=settings.training_hours,
         )
     )
     training = TrainingService(

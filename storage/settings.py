@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     """Seconds between two edits of one progress message."""
     lease: float = Field(default=60.0, gt=0)
     """Seconds without a word from the trainer after which an attempt is given up."""
+    training_hours: float = Field(default=6.0, gt=0)
+    """Hours that a training may run; then it is stopped and not tried again."""
 
     log_level: str = "INFO"
 

@@ -89,6 +89,23 @@ def run_job(folder: Path, device: str, parent: int | None) -> None:
     run(folder, device)
 
 
+@main.command(hidden=True)
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("number", type=int)
+@click.argument("workers", type=int)
+@click.argument("device", type=click.Choice(["cpu", "cuda"]))
+@click.option("--parent", type=int)
+def assist(folder: Path, number: int, workers: int, device: str, parent: int | None) -> None:
+    """Be one of several processes that train one network; the run's process starts this."""
+    begin_run(parent)
+    import torch
+
+    from trainer import ranks
+
+    ranks.join(folder, number, workers, torch.device(device))
+    ranks.assist(torch.device(device))
+
+
 def begin_run(parent: int | None) -> None:
     """What a run's process does first: give way, log to its own output, and never outlive its trainer."""
     give_way()

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from bot.services.patience import Patience
 from bot.services.promotion import PromotionService, decide, kept_for_pins, paired
 from bot.services.serving import Serving
 from bot.services.updates import JobUpdate, Updates
@@ -49,8 +50,6 @@ from trainer.protocol import JobSpec, JobStatus, Progress, RunState, from_json, 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-STALL_SECONDS = 900.0
-"""Without a new step for this long, an attempt is given up: the trainer answers but the job hangs."""
 TOGETHER = 4
 """Jobs that are followed at the same time; the trainer has its own queue."""
 
@@ -81,6 +80,7 @@ class JobRunner:
         recipe: dict[str, Any],
         seed: int,
         lease: float,
+        hours: float,
         policy: PromotionPolicy | None = None,
     ) -> None:
         self.updates = Updates()
@@ -95,6 +95,7 @@ class JobRunner:
         self._recipe = recipe
         self._seed = seed
         self._lease = lease
+        self._hours = hours
         self._policy = policy or PromotionPolicy()
         self._wake = asyncio.Event()
         self._driving: dict[str, asyncio.Task[None]] = {}
@@ -205,7 +206,7 @@ class JobRunner:
         if job.state is JobState.LEASED:
             job = await self._jobs.change(job, JobState.RUNNING, time.time(), last_event=0)
             await self.announce(job)
-        contact = moved = time.monotonic()
+        patience = Patience(time.monotonic(), lease=self._lease, deadline=self._hours * 3600)
         while True:
             try:
                 status = await self._trainer.poll(job.id, job.last_event, 10.0)
@@ -214,19 +215,23 @@ class JobRunner:
                 raise TrainerUnavailable(f"The trainer does not know the job any more. {error}") from None
             except TrainerUnavailable as error:
                 # It may be restarting: handing the same attempt over again is the same job.
-                if time.monotonic() - contact > self._lease:
+                if patience.is_lost(time.monotonic()):
                     raise TrainerUnavailable(f"The trainer has not answered for {self._lease:.0f} s. {error}") from None
                 await asyncio.sleep(min(1.0, self._lease / 10))
                 await self._try_to_hand_over(job, spec)
                 continue
-            contact = time.monotonic()
+            patience.heard(time.monotonic(), waiting=status.state is RunState.WAITING, moved=bool(status.events))
             if status.events:
-                moved = contact
                 job = await self._note(job, status)
             if status.state is RunState.SUCCEEDED and status.artifact is not None:
                 return await self._finish(job, status.artifact)
             self._raise_if_ended(status)
-            if contact - moved > STALL_SECONDS:
+            if patience.is_over(time.monotonic()):
+                raise TrainingFailed(
+                    f"The training took more than {self._hours:g} hours and was stopped. An operator can give it more "
+                    f"(`training_hours`), or a GPU."
+                )
+            if patience.is_stalled(time.monotonic()):
                 await self._trainer.cancel(job.id)
                 raise TrainerUnavailable("The training made no step for 15 minutes and was stopped.")
 

@@ -43,6 +43,8 @@ class FakeTrainer:
         self.gate = asyncio.Event()
         """Jobs stay running until it is set."""
         self.gate.set()
+        self.endless = False
+        """Jobs run and never end."""
         self.calls: Counter[str] = Counter()
         self.specs: dict[str, JobSpec] = {}
         self.snapshots: dict[str, Path] = {}
@@ -65,6 +67,9 @@ class FakeTrainer:
             raise NotFound(f"There is no job {job_id}.")
         spec = self.specs[job_id]
         await self.gate.wait()
+        if self.endless:
+            await asyncio.sleep(0)
+            return JobStatus(job_id, spec.attempt, RunState.RUNNING)
         if self.failure is not None:
             return JobStatus(job_id, spec.attempt, RunState.FAILED, error=self.failure[0], retryable=self.failure[1])
         return JobStatus(job_id, spec.attempt, RunState.SUCCEEDED, artifact=self._train(spec))

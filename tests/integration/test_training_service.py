@@ -110,6 +110,20 @@ async def test_an_unreachable_trainer_is_waited_for(system: System, trainer: Fak
     assert await train(system, await taught(system)) == (JobState.SUCCEEDED, None)
 
 
+async def test_a_training_that_never_ends_is_stopped_and_not_tried_again(
+    tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUPIL_TRAINING_HOURS", "1e-9")
+    trainer.endless = True
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system, asyncio.timeout(60):
+        state, error = await train(system, await taught(system))
+        assert state is JobState.FAILED
+        assert "more than 1e-09 hours" in (error or "")
+        while not trainer.calls["cancel"]:
+            await asyncio.sleep(0)
+    assert trainer.calls["submit"] == 1
+
+
 async def test_a_cancelled_training_changes_nothing(system: System, trainer: FakeTrainer) -> None:
     classifier = await taught(system)
     trainer.gate.clear()
