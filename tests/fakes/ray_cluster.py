@@ -1,7 +1,7 @@
 """A real Ray cluster on loopback: a head without cores of its own and two nodes of one core each.
 
 Everything that it starts carries a mark in its environment, and is ended by its pid: `ray stop` would end every Ray on
-the host.
+the host. A watch of its own does that too when the tests are killed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 
 MARK = "PUPIL_TEST_NODE"
-PATIENCE = 180.0
+PATIENCE = 300.0
+ROOT = Path(__file__).parents[2]
 _MEMORY = "100000000"
 
 
@@ -46,6 +47,8 @@ class RayCluster:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> RayCluster:
+        command = [sys.executable, "-m", "tests.fakes.ray_cluster", self._name, str(self.folder)]
+        self._watch = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT, start_new_session=True)
         try:
             head = ["--head", f"--port={self._port}", "--num-cpus=0", f"--temp-dir={self.folder}"]
             head += ["--dashboard-host=127.0.0.1", f"--dashboard-port={self._dashboard}"]
@@ -59,8 +62,9 @@ class RayCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._kill("")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._watch.communicate()  # it does the rest
+        for process in self._started:
+            process.wait()
 
     def add_node(self) -> str:
         """Name of a new node, once it is part of the cluster."""
@@ -73,7 +77,7 @@ class RayCluster:
 
     def kill_node(self, name: str) -> None:
         """As if its power was cut: every process of it at once."""
-        self._kill(name)
+        kill(f"{self._name}-{name}")
         self.nodes.remove(name)
 
     def node_of(self, pid: int) -> str | None:
@@ -87,11 +91,6 @@ class RayCluster:
             except FileNotFoundError:
                 return None
         return None
-
-    def pids(self, name: str = "") -> list[int]:
-        """Of everything that a node has started and that kept its environment."""
-        found = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
-        return [pid for pid in found if _mark(pid).startswith(f"{self._name}-{name}")]
 
     def alive(self) -> int:
         """Nodes that belong to the cluster, the head among them."""
@@ -117,7 +116,7 @@ class RayCluster:
             "PATH": f"{scripts}:{os.environ['PATH']}",
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(ROOT),
             "TMPDIR": str(self.folder),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_TOKEN_PATH": str(self.token_file),
@@ -147,15 +146,21 @@ class RayCluster:
                 raise TimeoutError(f"Ray did not start within {PATIENCE:.0f} s:\n{logs}")
             time.sleep(0.3)
 
-    def _kill(self, name: str) -> None:
-        deadline = time.monotonic() + 30
-        while (pids := self.pids(name)) and time.monotonic() < deadline:
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.1)
-        for process in self._started:
-            process.poll()  # collects those that have ended
+
+def kill(prefix: str) -> None:
+    """Whatever carries a mark that begins like this, until nothing does."""
+    deadline = time.monotonic() + 30
+    while (pids := marked(prefix)) and time.monotonic() < deadline:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def marked(prefix: str) -> list[int]:
+    """Pids of all that a node has started and that kept its environment."""
+    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
+    return [pid for pid in pids if _mark(pid).startswith(prefix)]
 
 
 def free_port() -> int:
@@ -172,3 +177,15 @@ def _mark(pid: int) -> str:
         return ""
     found = [part for part in environment.split(b"\0") if part.startswith(f"{MARK}=".encode())]
     return found[0].decode().partition("=")[2] if found else ""
+
+
+def main() -> None:
+    """Wait for the end of who started this, and end the cluster."""
+    name, folder = sys.argv[1:]
+    sys.stdin.read()
+    kill(f"{name}-")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -38,9 +38,13 @@ class ClusterJob:
         return self.status in _OVER
 
     @property
+    def host_lost(self) -> bool:
+        return self.trouble == NODE_LOST
+
+    @property
     def how(self) -> str:
         """Completes "The training process ..."."""
-        if self.trouble == NODE_LOST:
+        if self.host_lost:
             return "was lost with its host"
         if self.exit_code is not None:
             return f"ended with exit code {self.exit_code} on the cluster"

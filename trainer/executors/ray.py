@@ -34,7 +34,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from storage.errors import ConfigurationError, PupilError, StorageError, TrainerUnavailable
+from storage.errors import ConfigurationError, PupilError, TrainerUnavailable
 from storage.files import file_errors
 from trainer.executors.base import GRACE, Executor, Exit, Run
 from trainer.executors.borrowing import Link, kept_up, place, work_off
@@ -266,21 +266,24 @@ class RayRun(Run):
             # Ray gives up after 15 minutes without a free host, but how long a job may wait is for our queue to decide.
             self._name = await place_order(self._api, self._order)
             return None
-        await self._explain()
+        if not job.host_lost:  # with its host its output is gone, and asking for it takes the head half a minute
+            with suppress(PupilError):
+                self._explain(await self._api.output(self._name))
         return Exit(False, job.how)
 
-    async def _explain(self) -> None:
+    def _explain(self, output: str) -> None:
         """Keep what the worker printed, and what the cluster lacks, where a worker could not begin."""
         folder = RunFolder(self._loan.folder)
-        output = await self._api.output(self._name)
         reason = self._loan.refused
         if not self._loan.begun and _NOT_INSTALLED in output:
             reason = "The cluster's hosts lack Pupil. Run on each of them: pip install 'pupil[train,ray]'"
-        with suppress(StorageError), file_errors("keeping a worker's output"):
-            with (folder.path / LOG).open("a", encoding="utf-8") as file:
-                file.write(output)
-            if reason is not None:
-                folder.finish(Result(RunState.FAILED, error=reason, retryable=False))
+        if reason is not None:
+            folder.finish(Result(RunState.FAILED, error=reason, retryable=False))
+        with (
+            file_errors("keeping a worker's output"),
+            (folder.path / LOG).open("a", encoding="utf-8") as file,
+        ):
+            file.write(output)
 
 
 def key_from(token: str) -> str:
