@@ -70,8 +70,15 @@ class RayCluster:
         """Name of a new node, once it is part of the cluster."""
         name = f"{len(self.nodes)}.{secrets.token_hex(2)}"
         before = self.alive()
-        self._start(name, [f"--address=127.0.0.1:{self._port}", "--num-cpus=1"])
-        self._wait_for(lambda: self.alive() > before)
+        arguments = [f"--address=127.0.0.1:{self._port}", "--num-cpus=1"]
+        self._start(name, arguments)
+
+        def has_come() -> bool:
+            if self._started[-1].poll() is not None:  # it gives itself 30 s, which a busy machine does not
+                self._start(name, arguments)
+            return self.alive() > before
+
+        self._wait_for(has_come)
         self.nodes.append(name)
         return name
 

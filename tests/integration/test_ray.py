@@ -185,7 +185,7 @@ async def test_a_training_whose_node_is_lost_goes_on_elsewhere_and_makes_the_sam
 async def test_two_workers_lose_a_node_and_finish_with_a_new_one(
     ray_cluster: RayCluster, trains: RayExecutor, tmp_path: Path
 ) -> None:
-    spec = real_job(tmp_path, workers=2, least_steps=300)
+    spec = real_job(tmp_path, workers=2, least_steps=150)
     async with bench(tmp_path, trains, timeout=60) as served:
         began = time.monotonic()
         await give(served, spec)
