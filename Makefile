@@ -3,7 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help run test lint types bench bench-report clean
+RAY_STAMP := .venv-ray/.installed
+# Ray listens on every address; a private network namespace keeps its ports to itself where the system permits one.
+ALONE := unshare --net --map-root-user sh -c 'ip link set lo up && exec "$$@"' sh
+
+.PHONY: help run test test-ray lint types bench bench-report clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -19,6 +23,16 @@ run: $(STAMP)  ## the playground (or Discord, with a token), the trainer and the
 
 test: $(STAMP)  ## every test, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+$(RAY_STAMP): pyproject.toml
+	@echo 'Setting up .venv-ray, which holds Ray: 2 GB.' >&2
+	@$(PYTHON) -m venv .venv-ray
+	@.venv-ray/bin/python -m pip install --quiet -e '.[train,ray]' pytest pytest-asyncio
+	@touch $(RAY_STAMP)
+
+test-ray: $(RAY_STAMP)  ## the executors' contract and node losses on a real Ray cluster of this host
+	@if $(ALONE) true 2>/dev/null; then set -- $(ALONE); else set --; fi; \
+	"$$@" .venv-ray/bin/python -m pytest -m ray tests/contract/test_executors.py tests/integration/test_ray.py
 
 lint: $(STAMP)  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -36,5 +50,5 @@ bench-report: $(STAMP)  ## print what was measured so far
 bench-%: $(STAMP)  ## one benchmark: make bench-loop, -learning, -gate, -asking, -suspects, -chat, -serving, -quantization, -swap, -phases, -teaching, -teams, -storage
 	$(BIN)/python -m tests.benchmarks $*
 
-clean:  ## remove .venv and build
-	rm -rf .venv build
+clean:  ## remove .venv, .venv-ray and build
+	rm -rf .venv .venv-ray build

@@ -17,12 +17,17 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from storage.errors import ConfigurationError, PupilError
+from storage.errors import ConfigurationError, PupilError, TrainerUnavailable
 from storage.logs import set_up_logging
 from trainer.children import end_with_parent, give_way
+
+if TYPE_CHECKING:
+    from trainer.executors.base import Executor
+    from trainer.executors.ray import RayExecutor
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +54,12 @@ def main() -> None:
 @click.option("--log-level", default="INFO", show_default=True)
 @click.option("--spare/--no-spare", default=True, show_default=True, help="Keep a process ready when a bot says so.")
 @click.option("--parent", type=int, hidden=True, help="End with this process, which holds our stdin open.")
+@click.option("--executor", default="subprocess", show_default=True, type=click.Choice(["subprocess", "ray"]))
+@click.option("--ray-address", metavar="URL", help="Of the cluster's dashboard: http://head:8265")
+@click.option("--ray-token-file", type=click.Path(path_type=Path), help="Mode 0600; the cluster's token.")
+@click.option("--ray-jobs", default=4, show_default=True, type=click.IntRange(1), help="At a time on the cluster.")
+@click.option("--ray-cpus", default=1, show_default=True, type=click.IntRange(1), help="Cores for each worker.")
+@click.option("--ray-files", metavar="HOST:PORT", help="Of this host, for the cluster. Default: any free port.")
 def serve(
     host: str,
     port: int,
@@ -63,6 +74,8 @@ def serve(
     log_level: str,
     spare: bool,
     parent: int | None,
+    executor: str,
+    **ray: Any,
 ) -> None:
     """Accept trainings from bots that know the key."""
     try:
@@ -72,8 +85,10 @@ def serve(
         tls = _tls(tls_cert, tls_key)
         require_encryption(host, tls is not None, plain_http)
         keys = _keys(key_file or data / "trainer.key", make=key_file is None)
-        set_up_logging(log_level, keys)
-        asyncio.run(_serve(host, port, data, keys, tls, device, spare, (keep_days, keep_gb), parent))
+        cluster = _cluster(device, **ray) if executor == "ray" else None
+        set_up_logging(log_level, [*keys, *([cluster.token] if cluster else [])])
+        runner = cluster or _processes(device, spare)
+        asyncio.run(_serve(host, port, data, keys, tls, device, (keep_days, keep_gb), parent, runner))
     except PupilError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -129,6 +144,34 @@ def begin_run(parent: int | None) -> None:
         end_with_parent(parent, on_end=lambda: None, grace=0.0)
 
 
+def _cluster(
+    device: str,
+    ray_address: str | None,
+    ray_token_file: Path | None,
+    ray_jobs: int,
+    ray_cpus: int,
+    ray_files: str | None,
+) -> RayExecutor:
+    from trainer.executors.ray import RayExecutor
+
+    if ray_address is None or ray_token_file is None:
+        raise ConfigurationError("--executor ray needs --ray-address and --ray-token-file.")
+    host, _, port = (ray_files or "").rpartition(":")
+    if ray_files is not None and not (host and port.isdecimal()):
+        raise ConfigurationError("--ray-files names an address of this host and a port: 10.0.0.7:8741")
+    files = (host, int(port)) if ray_files else None
+    return RayExecutor(ray_address, ray_token_file, slots=ray_jobs, cpus=ray_cpus, files=files, device=device)
+
+
+def _processes(device: str, spare: bool) -> Executor:
+    from trainer.executors.spare import Spare
+    from trainer.executors.subprocess import SubprocessExecutor
+
+    trainer = [sys.executable, "-m", "trainer"]
+    ready = Spare([*trainer, "spare", "--device", device]) if spare else None
+    return SubprocessExecutor([*trainer, "run-job", "--device", device], spare=ready)
+
+
 async def _serve(
     host: str,
     port: int,
@@ -136,12 +179,10 @@ async def _serve(
     keys: Sequence[str],
     tls: ssl.SSLContext | None,
     device: str,
-    spare: bool,
     keep: tuple[float, float],
     parent: int | None,
+    executor: Executor,
 ) -> None:
-    from trainer.executors.spare import Spare
-    from trainer.executors.subprocess import SubprocessExecutor
     from trainer.retention import Limits
     from trainer.server import serving
     from trainer.store import Store
@@ -151,9 +192,10 @@ async def _serve(
     if parent is not None:
         loop = asyncio.get_running_loop()
         end_with_parent(parent, on_end=lambda: _set_from_thread(loop, stop), grace=_PARENT_GRACE)
-    trainer = [sys.executable, "-m", "trainer"]
-    ready = Spare([*trainer, "spare", "--device", device]) if spare else None
-    executor = SubprocessExecutor([*trainer, "run-job", "--device", device], spare=ready)
+    try:
+        await executor.check()
+    except TrainerUnavailable as error:  # it may come later
+        log.warning("executor.unreachable", extra={"reason": str(error)})
     async with serving(
         Store(data), executor, keys, host=host, port=port, device=device, tls=tls, limits=Limits(*keep)
     ) as bound:

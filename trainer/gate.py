@@ -55,11 +55,11 @@ _WORDS = {
 }
 
 
-def make_gate(verifier: Verifier, open_path: str) -> Middleware:
+def make_gate(verifier: Verifier, open_path: str | None = None) -> Middleware:
     """The middleware. A handler behind it may raise any `PupilError` and may trust `Pupil-Digest`.
 
     Args:
-        open_path: where GET needs no signature, and the answer has none.
+        open_path: where GET needs no signature, and the answer has none. None: nowhere.
     """
 
     @web.middleware

@@ -1,4 +1,4 @@
-"""The trainer's jobs: one run at a time, owners in turn, and every accepted job ends in a visible outcome.
+"""The trainer's jobs: a run for each slot of the executor, owners in turn, and every accepted job ends visibly.
 
 What happens is on disk (see `trainer.run_folder`), so a finished job outlives this process, and one that was not
 finished when the process ended is reported as failed and worth another attempt. Knows nothing of HTTP, nor of how the
@@ -53,22 +53,22 @@ class Jobs:
         self._queue = Queue()
         self._arrived = asyncio.Event()
         self._submitting = asyncio.Lock()
-        self._worker: asyncio.Task[None] | None = None
+        self._workers: list[asyncio.Task[None]] = []
         self._closing = False
         self.on_end: Callable[[], None] = lambda: None
         """Called after each job's end."""
 
     async def __aenter__(self) -> Jobs:
-        self._worker = asyncio.create_task(self._work())
+        self._workers = [asyncio.create_task(self._work()) for _ in range(self._executor.slots)]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing = True
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
         await self._executor.close()
         for job in list(self._active.values()):
             self._finish(job, _interrupted(job.spec.job_id))
@@ -236,7 +236,7 @@ class Jobs:
         last_event, stalled = loop.time(), False
         while not end.done():
             await asyncio.wait({end}, timeout=self._interval)
-            if job.take_events():
+            if job.take_events() or run.waits:
                 last_event = loop.time()
             elif loop.time() - last_event > self._stall_limit and not job.cancelled:
                 stalled = True

@@ -104,7 +104,7 @@ class Store:
         return path
 
     async def receive_snapshot(self, sha256: str, chunks: AsyncIterable[bytes]) -> None:
-        await _receive(chunks, snapshot_path(self.snapshots, _digest(sha256)))
+        await receive_file(chunks, snapshot_path(self.snapshots, _digest(sha256)))
 
     def artifact(self, artifact: str) -> Path | None:
         """Directory of an artifact that is here. Asking counts as use (see `trainer.retention`)."""
@@ -148,7 +148,7 @@ class Store:
         _allowed(name)
         if self.artifact(artifact) is not None:  # sent twice: nothing can be new
             return await _drop(chunks)
-        await _receive(chunks, folder / name)
+        await receive_file(chunks, folder / name)
         if name == MANIFEST:
             await asyncio.to_thread(self._complete, artifact, folder)
         return None
@@ -190,7 +190,7 @@ def _allowed(name: str) -> str:
     return name
 
 
-async def _receive(chunks: AsyncIterable[bytes], target: Path) -> None:
+async def receive_file(chunks: AsyncIterable[bytes], target: Path) -> None:
     """Write what arrives to `target`, which appears whole, on disk, or not at all.
 
     Raises:

@@ -10,7 +10,13 @@ import hashlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from pathlib import Path
 from typing import IO, Any
 
@@ -82,12 +88,15 @@ class Transport:
                 await asyncio.sleep(pause)
         return await self._once(method, path, digest, limits, body, file)
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self, artifact: str, name: str, start: int, sha256: str
-    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[bytes]]]:
         """A file of an artifact from an offset on (see `trainer.download.Source`)."""
-        path = f"/v1/artifacts/{artifact}/{name}"
+        return self.stream(f"/v1/artifacts/{artifact}/{name}", start, sha256)
+
+    @asynccontextmanager
+    async def stream(self, path: str, start: int, sha256: str) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """The bytes at a path from an offset on; they are not signed, so their digest must be known."""
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=self._timeout)
         extra = {"Range": f"bytes={start}-", "If-Range": f'"{sha256}"'} if start else {}
         with _translated(self.url):
@@ -101,7 +110,7 @@ class Transport:
                     f"bytes {start}-"
                 ):
                     raise TrainerUnavailable(
-                        f"What answers at {self.url} sent another part of {name} than was asked for."
+                        f"What answers at {self.url} sent another part of {path} than was asked for."
                     )
                 yield (start if response.status == 206 else 0), response.content.iter_any()
 

@@ -4,33 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fakes.fake_cluster import FakeCluster
 from tests.fakes.fake_job import COMMAND, SPARE_COMMAND
 from tests.fakes.tiny_encoder import make_tiny_encoder
 from tests.fakes.trainer_bench import appeared, gone, is_alive, make_snapshot
 from trainer.executors.base import Executor
+from trainer.executors.ray import RayExecutor
 from trainer.executors.spare import Spare
 from trainer.executors.subprocess import SubprocessExecutor
 from trainer.protocol import JobSpec, RunState
 from trainer.run_folder import RunFolder
 
-EXECUTORS: dict[str, Callable[[], Executor]] = {
-    "subprocess": lambda: SubprocessExecutor(COMMAND),
-    "subprocess with a spare": lambda: SubprocessExecutor(COMMAND, spare=Spare(SPARE_COMMAND)),
-}
+
+@asynccontextmanager
+async def on_this_host(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Executor]:
+    yield SubprocessExecutor(COMMAND)
+
+
+@asynccontextmanager
+async def with_a_spare(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Executor]:
+    yield SubprocessExecutor(COMMAND, spare=Spare(SPARE_COMMAND))
+
+
+@asynccontextmanager
+async def on_a_pretended_cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Executor]:
+    async with FakeCluster(tmp_path) as cluster:
+        yield RayExecutor(cluster.url, cluster.token_file, module=COMMAND[2:])
+
+
+@asynccontextmanager
+async def on_a_cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Executor]:
+    cluster = request.getfixturevalue("ray_cluster")
+    yield RayExecutor(cluster.url, cluster.token_file, module=COMMAND[2:])
+
+
+EXECUTORS = [
+    pytest.param(on_this_host, id="subprocess"),
+    pytest.param(with_a_spare, id="subprocess with a spare"),
+    pytest.param(on_a_pretended_cluster, id="pretended-cluster"),
+    pytest.param(on_a_cluster, id="ray", marks=[pytest.mark.slow, pytest.mark.ray]),
+]
 
 
 @pytest.fixture(params=EXECUTORS)
-async def executor(request: pytest.FixtureRequest) -> AsyncIterator[Executor]:
-    executor = EXECUTORS[request.param]()
-    await executor.prepare()
-    yield executor
-    await executor.close()
+async def executor(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Executor]:
+    async with request.param(request, tmp_path) as executor:
+        await executor.prepare()
+        try:
+            yield executor
+        finally:
+            await executor.close()
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def make_snapshot(root: Path, text: str = "the app crashes") -> Path:
     return root / f"{write_snapshot(SnapshotContent('1', 'triage', labels, rows, 2), root)}.jsonl"
 
 
-async def appeared(path: Path, limit: float = 15.0) -> str:
+async def appeared(path: Path, limit: float = 60.0) -> str:
     """The text of a file that is about to be written."""
     deadline = time.monotonic() + limit
     while not (path.exists() and path.read_text()):

@@ -31,6 +31,11 @@ class Exit:
 class Run(ABC):
     """One piece of work that was started. All methods may be called at the same time from several tasks of one loop."""
 
+    @property
+    def waits(self) -> bool:
+        """It was accepted but has not begun: a cluster has no host free for it. No sign of life is to be expected."""
+        return False
+
     @abstractmethod
     async def wait(self) -> Exit:
         """Return when nothing of the run is alive: no process, no remote task, no grandchild, no open file.
@@ -49,7 +54,21 @@ class Run(ABC):
 
 
 class Executor(ABC):
-    """Starts runs. Holds no secrets and passes none on: neither in arguments nor in the environment of a run."""
+    """Starts runs. Passes no secret on: neither in arguments nor in the environment of a run."""
+
+    @property
+    def slots(self) -> int:
+        """How many runs may be started before one of them has ended."""
+        return 1
+
+    async def check(self) -> None:
+        """Asked once before the first job, to tell an operator what is set up wrongly.
+
+        Raises:
+            ConfigurationError: it can never work like this.
+            TrainerUnavailable: it cannot be reached now.
+        """
+        return
 
     @abstractmethod
     async def start(self, run_id: str, folder: Path) -> Run:
@@ -65,13 +84,13 @@ class Executor(ABC):
             TrainerUnavailable: it could not be started now; trying again later may work.
         """
 
-    @abstractmethod
     async def prepare(self) -> None:
         """A run is to be expected soon. May make its start quicker, may do nothing; changes nothing else about it.
 
         Raises:
             TrainerUnavailable: nothing could be prepared. `start` is as good as without.
         """
+        return
 
     @abstractmethod
     async def close(self) -> None:
