@@ -313,7 +313,7 @@ class JobRunner:
         if job.state is not JobState.UPLOADING:
             job = await self._jobs.change(job, JobState.UPLOADING, time.time(), artifact=artifact)
         directory = await self._trainer.fetch_artifact(artifact, self._models)
-        report = from_json(EvaluationReport, (directory / "report.json").read_bytes())
+        report = _report(directory)
         classifier = await self._classifiers.by_id(job.guild, job.classifier_id)
         decision = _with_start(await self._decide(job, classifier, report), report)
         version = await self._registry.add(await self._version(job, artifact, report, decision))
@@ -401,6 +401,14 @@ class JobRunner:
         task = asyncio.create_task(work)
         self._asides.add(task)
         task.add_done_callback(self._asides.discard)
+
+
+def _report(directory: Path) -> EvaluationReport:
+    """Raises ArtifactError where there is none that can be read: nothing could be decided."""
+    try:
+        return from_json(EvaluationReport, (directory / "report.json").read_bytes())
+    except (OSError, InvalidInput) as error:
+        raise ArtifactError(f"The model {directory.name[:12]} has no report that can be read: {error}") from None
 
 
 def _with_start(decision: PromotionDecision, report: EvaluationReport) -> PromotionDecision:
