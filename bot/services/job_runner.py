@@ -383,13 +383,20 @@ class JobRunner:
         self._aside(self._tell_trainer(job.id))
 
     async def _close(self, job: TrainingJob, state: JobState, **fields: Any) -> None:
-        try:
-            current = await self._jobs.get(job.guild, job.id)
-            if current.attempt == job.attempt:
-                await self.announce(await self._jobs.change(current, state, time.time(), **fields))
-                log.info("job.changed", extra={"job": job.id, "attempt": job.attempt, "state": state.value})
-        except PupilError as error:
-            log.warning("job.unchanged", extra={"job": job.id, "why": str(error)})
+        """Ends the attempt in the table. On a full disk that waits until there is room: nobody else would end it."""
+        while True:
+            try:
+                current = await self._jobs.get(job.guild, job.id)
+                if current.attempt == job.attempt:
+                    await self.announce(await self._jobs.change(current, state, time.time(), **fields))
+                    log.info("job.changed", extra={"job": job.id, "attempt": job.attempt, "state": state.value})
+                return
+            except StorageError as error:
+                log.warning("job.unchanged", extra={"job": job.id, "why": str(error)})
+            except PupilError as error:
+                log.warning("job.unchanged", extra={"job": job.id, "why": str(error)})
+                return
+            await asyncio.sleep(min(5.0, self._lease / 10))
 
     async def _tell_trainer(self, job_id: str) -> None:
         try:

@@ -87,7 +87,7 @@ async def test_download_onto_a_full_disk_fails_with_the_bytes_it_needs(world: Wo
     await world.succeeds(await world.train())
 
 
-@rounds(row="10", slow=True)
+@rounds(row="10")
 async def test_disk_of_the_bot_that_is_full_to_the_last_byte_at_the_end_of_a_training(world: World) -> None:
     """The outcome itself cannot be written then: it is, as soon as it can be."""
     world.script(steps(world.chance, ["await"], at=0.5))
@@ -95,11 +95,10 @@ async def test_disk_of_the_bot_that_is_full_to_the_last_byte_at_the_end_of_a_tra
     await world.comes_to(job, 0.5)
     ballast = fill(world.data)
     world.go()
-    await world.moment(3.0)
+    await until(lambda: "job.unchanged" in world.told(), "the outcome cannot be written")
+    await world.moment()
     ballast.unlink()
-    found = await world.ends(job)
-    assert found["state"] in {"failed", "succeeded"}, found
-    await world.settled()
+    await world.fails(job, "failed", "disk is full")
 
 
 @rounds(row="10")
