@@ -10,7 +10,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from storage.errors import InstanceLocked
+from storage.errors import InstanceLocked, StorageError
 from storage.files import file_errors
 
 
@@ -26,7 +26,7 @@ class InstanceLock:
 
         Raises:
             InstanceLocked: names the process that has it.
-            StorageError: the file cannot be made.
+            StorageError: the file cannot be made, or not written: the disk is full.
         """
         with file_errors(f"locking {self.path}"):
             # Not inherited by children (PEP 446), so a trainer that outlives the bot does not keep the bot's lock.
@@ -40,9 +40,14 @@ class InstanceLock:
                 f"The data in {self.path.parent} is in use by process {owner}. "
                 "Stop that one first, or choose another data directory."
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
+        try:
+            with file_errors(f"locking {self.path}"):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except StorageError:
+            self.release()
+            raise
 
     def release(self) -> None:
         if self._descriptor is not None:

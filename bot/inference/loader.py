@@ -39,6 +39,12 @@ NICENESS = 10
 """By how much the threads that hash, open graphs and try them are nicer than the others (Linux): queries come first.
 What holds the interpreter for long is not done in them: waiting for a core with it would stop everybody (LOG.md)."""
 
+MODEL_TYPES = frozenset(
+    {"bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "albert", "deberta-v2", "modernbert"}
+)
+"""What config.json may say a version is: those that a trainer makes (`trainer.bases.MODEL_TYPES`, which a bot cannot
+import). Nothing here reads the weights beside it, but whoever exports a version, or trains on from it, will."""
+
 _Files = tuple[str, str, str]
 """The sha256 of each of `ENCODER_FILES`: two artifacts that agree here hold the same encoder."""
 
@@ -71,6 +77,7 @@ def _load(directory: Path, memory: Callable[[], int | None]) -> tuple[Encoder, H
         with _turn:
             began = time.perf_counter()
             manifest = nicely(partial(verify, directory), NICENESS)
+            _check_config(directory, manifest)
             files = _encoder_files(directory, manifest)
             shared = _encoders.get(files)
             encoder = shared or _open(directory, manifest, memory)
@@ -86,6 +93,22 @@ def _load(directory: Path, memory: Callable[[], int | None]) -> tuple[Encoder, H
     facts = {"artifact": directory.name[:12], "shared": shared is not None}
     log.info("model.loaded", extra=facts | {"seconds": round(time.perf_counter() - began, 3)})
     return encoder, head
+
+
+def _check_config(directory: Path, manifest: Manifest) -> None:
+    """Refuse a version that asks to run code of its own, or is of a kind that no trainer of ours makes."""
+    if "config.json" not in manifest.files:
+        return
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    if "auto_map" in config:
+        raise ArtifactError(
+            f"The model {directory.name[:12]} asks to run its own code (auto_map); that is refused. Train again."
+        )
+    if config.get("model_type") not in MODEL_TYPES:
+        raise ArtifactError(
+            f'The model {directory.name[:12]} is a "{config.get("model_type")}", which this Pupil does not know. '
+            "Train again."
+        )
 
 
 def size_of(directory: Path) -> int:

@@ -378,7 +378,7 @@ class JobRunner:
             directory = await self._trainer.fetch_artifact(artifact, self._models)
         except NotFound as gone:  # the bot was away for longer than the trainer keeps what nobody fetches
             raise TrainerUnavailable(f"The trainer does not have the model any more. {gone}") from None
-        report = from_json(EvaluationReport, (directory / "report.json").read_bytes())
+        report = _report(directory)
         classifier = await self._classifiers.by_id(job.guild, job.classifier_id)
         decision = _with_start(await self._decide(job, classifier, report), report)
         version = await self._registry.add(await self._version(job, artifact, report, decision))
@@ -448,13 +448,20 @@ class JobRunner:
         self._aside(self._tell_trainer(job.id))
 
     async def _close(self, job: TrainingJob, state: JobState, **fields: Any) -> None:
-        try:
-            current = await self._jobs.get(job.guild, job.id)
-            if current.attempt == job.attempt:
-                await self.announce(await self._jobs.change(current, state, time.time(), **fields))
-                log.info("job.changed", extra={"job": job.id, "attempt": job.attempt, "state": state.value})
-        except PupilError as error:
-            log.warning("job.unchanged", extra={"job": job.id, "why": str(error)})
+        """Ends the attempt in the table. On a full disk that waits until there is room: nobody else would end it."""
+        while True:
+            try:
+                current = await self._jobs.get(job.guild, job.id)
+                if current.attempt == job.attempt:
+                    await self.announce(await self._jobs.change(current, state, time.time(), **fields))
+                    log.info("job.changed", extra={"job": job.id, "attempt": job.attempt, "state": state.value})
+                return
+            except StorageError as error:
+                log.warning("job.unchanged", extra={"job": job.id, "why": str(error)})
+            except PupilError as error:
+                log.warning("job.unchanged", extra={"job": job.id, "why": str(error)})
+                return
+            await asyncio.sleep(min(5.0, self._lease / 10))
 
     async def _tell_trainer(self, job_id: str) -> None:
         try:
@@ -472,6 +479,14 @@ class JobRunner:
         task = asyncio.create_task(work)
         self._asides.add(task)
         task.add_done_callback(self._asides.discard)
+
+
+def _report(directory: Path) -> EvaluationReport:
+    """Raises ArtifactError where there is none that can be read: nothing could be decided."""
+    try:
+        return from_json(EvaluationReport, (directory / "report.json").read_bytes())
+    except (OSError, InvalidInput) as error:
+        raise ArtifactError(f"The model {directory.name[:12]} has no report that can be read: {error}") from None
 
 
 def _with_start(decision: PromotionDecision, report: EvaluationReport) -> PromotionDecision:

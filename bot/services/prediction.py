@@ -13,6 +13,7 @@ from bot.services.labeling import LabelingService, LabelReceipt
 from bot.services.people import Actor, Role
 from bot.services.serving import Serving
 from bot.services.texts import check_text
+from storage.errors import DiskFull
 from storage.records import Classifier, LabelledText, Prediction, Source, Split
 from storage.stores import Stores
 
@@ -39,7 +40,7 @@ class PredictionService:
         self._consent = consent
 
     async def ask(self, actor: Actor, classifier: Classifier, text: str, source: Source) -> Prediction:
-        """Answers, and stores the answer with its version and latency.
+        """Answers, and stores the answer with its version and latency. On a full disk people are answered all the same.
 
         Raises:
             InvalidInput (the text; no labels to choose from), Busy (with the seconds to wait), NotFound.
@@ -66,11 +67,14 @@ class PredictionService:
         )
         # Of a text that is not kept, the example that equals it would tell it all the same.
         stored = prediction if keeps else replace(prediction, taught=None)
-        await self._predictions.add(stored, answer.number, answer.revision)
-        if keeps and classifier.settings.learn_from_questions:
-            await self._examples.add_unlabelled(
-                classifier.guild, classifier.id, [text], actor.id, source, prediction.created_at
-            )
+        try:
+            await self._predictions.add(stored, answer.number, answer.revision)
+            if keeps and classifier.settings.learn_from_questions:
+                await self._examples.add_unlabelled(
+                    classifier.guild, classifier.id, [text], actor.id, source, prediction.created_at
+                )
+        except DiskFull as error:  # nobody can say then whether it was right, but that could not be stored either
+            log.warning("question.not_stored", extra={"classifier": classifier.id, "why": str(error)})
         log.info("question.answered", extra={"classifier": classifier.id, "version": answer.version})
         return prediction
 

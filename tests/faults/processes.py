@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,13 +53,14 @@ def trainer_of(bot: int) -> int:
     return next((pid for pid in children(bot) if " serve " in command_line(pid) and is_alive(pid)), 0)
 
 
-def strays(folder: Path, known: set[int]) -> list[int]:
-    """Living processes that were started for this folder and are none of the known ones."""
+def strays(folders: Sequence[Path], known: set[int]) -> list[int]:
+    """Living processes whose command line names one of the folders, and that are none of the known ones."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             pid = int(entry.name)
-            if pid not in known and pid != os.getpid() and str(folder) in command_line(pid) and is_alive(pid):
+            told = command_line(pid)
+            if pid not in known and any(str(folder) in told for folder in folders) and is_alive(pid):
                 found.append(pid)
     return found
 
@@ -66,7 +68,7 @@ def strays(folder: Path, known: set[int]) -> list[int]:
 def told_pid(folder: Path, real: bool) -> int | None:
     """Pid of the process that works in a run folder."""
     if real:
-        return next((pid for pid in strays(folder, set()) if "run-job" in command_line(pid)), None)
+        return next((pid for pid in strays([folder], set()) if "run-job" in command_line(pid)), None)
     with suppress(OSError, ValueError):
         return int((folder / "pid").read_text())
     return None

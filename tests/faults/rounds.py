@@ -98,6 +98,8 @@ class Stage:
         if world is None:
             return ""
         told = world.told()
+        for folder in (world.data, world.trainer_folder):
+            (folder / "ballast").unlink(missing_ok=True)
         error = RuntimeError("lost")
         self._runner.run(world.__aexit__(type(error), error, None))
         return told

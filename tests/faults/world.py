@@ -18,8 +18,8 @@ import resource
 import signal
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -66,12 +66,14 @@ class World:
     """Whether trainings are real ones, of the tiny encoder."""
     bot_data: Path | None = None
     trainer_data: Path | None = None
+    """Where their folders are made, if not in `folder`."""
     settings: Json = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.control = self.folder / "control"
         self.control.mkdir(parents=True)
-        self.data = self.bot_data or self.folder / "data"
+        self.data = (self.bot_data or self.folder) / f"bot-{self.folder.name}"
+        self.trainer_data = (self.trainer_data or self.folder) / f"trainer-{self.folder.name}"
         self.space = self.data / "playground"
         self.log = self.folder / "bot.log"
         self.bot: int | None = None
@@ -95,7 +97,7 @@ class World:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
         if self.far:
             await self.proxy.__aenter__()
-            self.trainer = TrainerProcess(self.trainer_data or self.folder / "trainer", self.control, self.real)
+            self.trainer = TrainerProcess(self.trainer_data, self.control, self.real)
             self.proxy.target = await self.trainer.start()
         await self.start_bot()
         first = [(f"{word} number {n} of the beginning", word) for n in range(12) for word in LABELS]
@@ -114,9 +116,10 @@ class World:
             if self._asker is not None:
                 self._asker.cancel()
             await self._session.close()
-            left = [pid for pid in tree(self.bot)] if self.bot is not None else []
-            for pid in [*left, *strays(self.folder, set())]:
+            left = [self.bot, *tree(self.bot)] if self.bot is not None else []
+            for pid in [*left, *self.strays()]:
                 kill(pid, signal.SIGKILL)
+            await until(lambda: not any(map(is_alive, left)), "the processes of a world that is lost have ended")
             if self.trainer is not None:
                 await self.trainer.kill()
                 await self.proxy.__aexit__(None, None, None)
@@ -186,7 +189,7 @@ class World:
         await until(lambda: not any(map(is_alive, [pid, *below])), "the bot has ended", 40)
         if self.trainer is not None:
             await self.trainer.kill()
-        assert strays(self.folder, set()) == [], "processes were left"
+        assert self.strays() == [], "processes were left"
         self.check_ledger()
 
     # What people do
@@ -278,6 +281,25 @@ class World:
     async def gone(self, pid: int) -> None:
         await until(lambda: not is_alive(pid), f"the end of process {pid}", ORPHAN_LIMIT)
 
+    @asynccontextmanager
+    async def bot_stopped(self) -> AsyncIterator[None]:
+        """SIGSTOP, and SIGCONT at the end of the block."""
+        assert self.bot is not None
+        began = time.time()
+        kill(self.bot, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            kill(self.bot, signal.SIGCONT)
+            self.outages.append((began, time.time()))
+
+    async def restart_trainer(self, away: float) -> None:
+        """kill -9 of a trainer that runs by itself; `away` seconds later it is started again."""
+        assert self.trainer is not None
+        await self.trainer.kill()
+        await asyncio.sleep(away)
+        self.proxy.target = await self.trainer.start()
+
     async def has_a_trainer(self) -> None:
         async def reachable() -> bool:
             return bool((await self.call("GET", "/status"))["trainer"]["reachable"])
@@ -358,9 +380,13 @@ class World:
         self.taken.clear()
         assert self.bot is not None
         known = {self.trainer_pid()}
-        await until(lambda: not strays(self.folder, known), "no process is left of a training", ORPHAN_LIMIT)
+        await until(lambda: not self.strays(known), "no process is left of a training", ORPHAN_LIMIT)
         assert not (self.control / "executed").exists(), "a pickle was executed"
         self.check_answers()
+
+    def strays(self, known: set[int] | None = None) -> list[int]:
+        """Processes of this world that are none of the known ones; a bot's command line does not tell its folder."""
+        return strays((self.folder, self.data, self.trainer_folder), known or set())
 
     async def every_label_is_there(self, rows: list[tuple[str, str]]) -> None:
         """Given once more, none is new: one that was acknowledged and is not there would be."""

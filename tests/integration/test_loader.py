@@ -20,12 +20,13 @@ import numpy as np
 import pytest
 
 from bot.inference.engine import Engine, Served
-from bot.inference.loader import NICENESS, load
+from bot.inference.loader import MODEL_TYPES, NICENESS, load
 from bot.inference.memory import available_memory
 from storage.artifacts import seal
 from storage.errors import ArtifactError, Busy
 from tests.fakes.fake_encoder import until
 from tests.fakes.tiny_encoder import make_tiny_base
+from trainer import bases as bases_module
 from trainer.model import encoder as encoder_module
 from trainer.model.encoder import Encoder
 from trainer.model.head import Head
@@ -126,6 +127,15 @@ def _canary_of_nan(staging: Path) -> None:
     (staging / "canary.json").write_text(json.dumps(canary))
 
 
+def _config(staging: Path, **more: Any) -> None:
+    path = staging / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+
+
+def test_every_kind_that_a_trainer_makes_is_known_here() -> None:
+    assert bases_module.MODEL_TYPES == MODEL_TYPES
+
+
 def _cut_graph(staging: Path) -> None:
     content = (staging / "encoder.onnx").read_bytes()
     (staging / "encoder.onnx").write_bytes(content[: len(content) // 2])
@@ -147,6 +157,9 @@ def _cut_graph(staging: Path) -> None:
         (head(), lambda staging: (staging / "canary.json").write_text("[]"), "canary.json"),
         (head(), lambda staging: (staging / "encoder.json").unlink(), "no encoder.json"),
         (head(), lambda staging: (staging / "encoder.json").write_text("{}"), "cannot be loaded"),
+        (head(), lambda staging: _config(staging, auto_map={"AutoModel": "modeling_x.X"}), "run its own code"),
+        (head(), lambda staging: _config(staging, model_type="surprise"), 'is a "surprise"'),
+        (head(), lambda staging: (staging / "config.json").write_text("[]"), "cannot be loaded"),
     ],
 )
 async def test_files_that_verify_but_do_not_fit_are_refused_with_the_reason(
