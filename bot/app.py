@@ -135,6 +135,8 @@ async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack)
             recipe=settings.training_recipe,
             seed=settings.seed,
             lease=settings.lease,
+            hours=settings.training_hours,
+            spare=settings.spare,
         )
     )
     training = TrainingService(

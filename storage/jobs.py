@@ -7,6 +7,7 @@ whoever still works on an older one: their writes no longer match a row. Knows n
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from typing import Any
 
 import sqlite_utils
@@ -15,7 +16,8 @@ from storage.classifiers import by_id
 from storage.database import Database
 from storage.errors import Conflict, NotFound
 from storage.records import FINAL_STATES, LEGAL_CHANGES, JobState, TrainingJob
-from storage.rows import row, rows
+from storage.rows import row, rows, value
+from storage.turns import in_turn
 
 CHANGEABLE = frozenset(
     {"not_before", "channel_id", "message_id", "last_event", "progress", "error", "artifact", "version"}
@@ -31,7 +33,10 @@ _COLUMNS = (
 
 
 class Jobs:
-    """Every method takes the guild, first or in the job, and sees no other's rows, but `claim` and `unfinished`."""
+    """Every method takes the guild, first or in the job, and sees no other's rows.
+
+    But `claim`, `due` and `unfinished` are about all guilds.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -51,24 +56,32 @@ class Jobs:
         """Raises NotFound, also for another guild's."""
         return await self._db.read(lambda connection: _find(connection, guild, job_id))
 
-    async def claim(self, now: float) -> TrainingJob | None:
-        """Lease the oldest queued job of any guild whose time has come; its attempt grows by one. None: none is due."""
+    async def claim(self, now: float, besides: Collection[str] = ()) -> TrainingJob | None:
+        """Lease the queued job whose turn it is; its attempt grows by one. None: none is due.
+
+        Guilds have their turns one after the other, whoever had one most recently comes last; within a guild the
+        oldest job comes first.
+
+        Args:
+            besides: guilds that are passed over.
+        """
 
         def unit(tables: sqlite_utils.Database) -> TrainingJob | None:
-            found = row(
-                tables.conn,
-                "SELECT guild, id FROM jobs WHERE state = 'queued' AND not_before <= ? ORDER BY created_at, id LIMIT 1",
-                (now,),
-            )
+            found = next((each for each in _due(tables.conn, now) if each[0] not in besides), None)
             if found is None:
                 return None
             tables.execute(
-                "UPDATE jobs SET state = 'leased', attempt = attempt + 1, updated_at = ? WHERE guild = ? AND id = ?",
+                "UPDATE jobs SET state = 'leased', attempt = attempt + 1, updated_at = ?, "
+                "turn = (SELECT max(turn) + 1 FROM jobs) WHERE guild = ? AND id = ?",
                 (now, *found),
             )
             return _find(tables.conn, *found)
 
         return await self._db.write(unit)
+
+    async def due(self, now: float) -> list[TrainingJob]:
+        """Queued jobs of all guilds whose time has come, in the order in which they will be claimed."""
+        return await self._db.read(lambda connection: [_find(connection, *found) for found in _due(connection, now)])
 
     async def change(self, job: TrainingJob, state: JobState, now: float, **fields: Any) -> TrainingJob:
         """Bring a job into `state` (its own, to write progress) and set `fields`; returns the job as it is now.
@@ -145,6 +158,23 @@ def _create(connection: sqlite3.Connection, job: TrainingJob) -> tuple[TrainingJ
         values,
     )
     return job, True
+
+
+def _due(connection: sqlite3.Connection, now: float) -> list[tuple[str, str]]:
+    """(guild, id) of the queued jobs whose time has come, in turn."""
+    found = rows(
+        connection,
+        "SELECT guild, id FROM jobs WHERE state = 'queued' AND not_before <= ? ORDER BY created_at, id",
+        (now,),
+    )
+    guilds = [each["guild"] for each in found]
+    last = {guild: _last_turn(connection, guild) for guild in set(guilds)}
+    return [(guilds[place], found[place]["id"]) for place in in_turn(guilds, last)]
+
+
+def _last_turn(connection: sqlite3.Connection, guild: str) -> int:
+    turn: int | None = value(connection, "SELECT max(turn) FROM jobs WHERE guild = ?", (guild,))
+    return turn or 0
 
 
 def _change(

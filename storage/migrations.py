@@ -11,7 +11,7 @@ import sqlite_utils
 from sqlite_utils import Migrations
 
 from storage.errors import DamagedFile, NewerDatabase
-from storage.schema import learning_loop, teaching, training
+from storage.schema import keeping, learning_loop, quiet_hours, teaching
 
 MIGRATIONS = Migrations("pupil")
 
@@ -114,4 +114,9 @@ def _rounds(db: sqlite_utils.Database) -> None:
 
 @MIGRATIONS(name="0012_quiet_hours")
 def _quiet_hours(db: sqlite_utils.Database) -> None:
-    db.executescript(training.QUIET_HOURS)
+    db.executescript(quiet_hours.QUIET_HOURS)
+
+
+@MIGRATIONS(name="0013_turns_and_files")
+def _turns_and_files(db: sqlite_utils.Database) -> None:
+    db.executescript(keeping.TURNS_AND_FILES)

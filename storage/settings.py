@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     seed: int = 0
     device: str = "auto"
     """Where the trainer computes: "auto", "cpu" or "cuda"."""
+    spare: bool = True
+    """Whether the trainer is told when a training comes near, and keeps a process with its libraries loaded for it."""
     recipe: dict[str, Any] = Field(default_factory=dict)
     """Fields of `trainer.finetune.Recipe` that differ from its defaults, for people who know why."""
     precision: Literal["int8", "fp32"] = "int8"
@@ -95,6 +97,8 @@ class Settings(BaseSettings):
     """Seconds between two edits of one progress message."""
     lease: float = Field(default=60.0, gt=0)
     """Seconds without a word from the trainer after which an attempt is given up."""
+    training_hours: float = Field(default=6.0, gt=0)
+    """Hours that a training may run; then it is stopped and not tried again."""
 
     log_level: str = "INFO"
 

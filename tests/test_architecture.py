@@ -13,8 +13,19 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("storage", "trainer", "bot")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
-FOR_THE_TRAINER = {"records", "errors", "settings", "logs", "snapshots", "artifacts", "files", "report_figures"}
-"""`storage.files` is what snapshots and artifacts are written with, `report_figures` what cards tell: no database."""
+FOR_THE_TRAINER = {
+    "records",
+    "errors",
+    "settings",
+    "logs",
+    "snapshots",
+    "artifacts",
+    "files",
+    "report_figures",
+    "turns",
+}
+"""`storage.files` is what snapshots and artifacts are written with, `report_figures` what cards tell, `turns` the rule
+of both queues: no database."""
 FOR_THE_BOT = {"model", "client", "protocol"}
 
 VISIBLE_IN = {

@@ -45,6 +45,7 @@ def main() -> None:
 @click.option("--plain-http", is_flag=True, help="No certificate on a public address: a proxy or a VPN encrypts.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--log-level", default="INFO", show_default=True)
+@click.option("--spare/--no-spare", default=True, show_default=True, help="Keep a process ready when a bot says so.")
 @click.option("--parent", type=int, hidden=True, help="End with this process, which holds our stdin open.")
 def serve(
     host: str,
@@ -56,6 +57,7 @@ def serve(
     plain_http: bool,
     device: str,
     log_level: str,
+    spare: bool,
     parent: int | None,
 ) -> None:
     """Accept trainings from bots that know the key."""
@@ -67,7 +69,7 @@ def serve(
         require_encryption(host, tls is not None, plain_http)
         keys = _keys(key_file or data / "trainer.key", make=key_file is None)
         set_up_logging(log_level, keys)
-        asyncio.run(_serve(host, port, data, keys, tls, device, parent))
+        asyncio.run(_serve(host, port, data, keys, tls, device, spare, parent))
     except PupilError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -82,6 +84,36 @@ def run_job(folder: Path, device: str, parent: int | None) -> None:
     begin_run(parent)
     from trainer.run_job import run
 
+    run(folder, device)
+
+
+@main.command(hidden=True)
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("number", type=int)
+@click.argument("workers", type=int)
+@click.argument("device", type=click.Choice(["cpu", "cuda"]))
+@click.option("--parent", type=int)
+def assist(folder: Path, number: int, workers: int, device: str, parent: int | None) -> None:
+    """Be one of several processes that train one network; the run's process starts this."""
+    begin_run(parent)
+    import torch
+
+    from trainer import ranks
+
+    ranks.join(folder, number, workers, torch.device(device))
+    ranks.assist(torch.device(device))
+
+
+@main.command("spare", hidden=True)
+@click.option("--device", default="auto")
+@click.option("--parent", type=int, required=True)
+def spare(device: str, parent: int) -> None:
+    """Import what a run needs, wait for a run folder, and do its task; `serve` starts this ahead of time."""
+    from trainer.executors.spare import await_folder
+    from trainer.run_job import load_ahead, run
+
+    folder = await_folder(parent, load_ahead)
+    set_up_logging()
     run(folder, device)
 
 
@@ -100,8 +132,10 @@ async def _serve(
     keys: Sequence[str],
     tls: ssl.SSLContext | None,
     device: str,
+    spare: bool,
     parent: int | None,
 ) -> None:
+    from trainer.executors.spare import Spare
     from trainer.executors.subprocess import SubprocessExecutor
     from trainer.server import serving
     from trainer.store import Store
@@ -111,7 +145,9 @@ async def _serve(
     if parent is not None:
         loop = asyncio.get_running_loop()
         end_with_parent(parent, on_end=lambda: _set_from_thread(loop, stop), grace=_PARENT_GRACE)
-    executor = SubprocessExecutor([sys.executable, "-m", "trainer", "run-job", "--device", device])
+    trainer = [sys.executable, "-m", "trainer"]
+    ready = Spare([*trainer, "spare", "--device", device]) if spare else None
+    executor = SubprocessExecutor([*trainer, "run-job", "--device", device], spare=ready)
     async with serving(Store(data), executor, keys, host=host, port=port, device=device, tls=tls) as bound:
         print(json.dumps({"ready": True, "port": bound}), flush=True)
         log.info("trainer.started", extra={"host": host, "port": bound})

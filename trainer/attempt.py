@@ -22,6 +22,8 @@ class Attempt:
         """A later attempt ended this one, and goes on from its checkpoint."""
         self.result: Result | None = None
         self.state = RunState.WAITING
+        self.ahead = 0
+        """How many end before it begins, while it waits."""
         self._events: list[Progress] = []
         self._reader = folder.events()
         self._changed = asyncio.Event()
@@ -46,6 +48,12 @@ class Attempt:
         self.result, self.state = result, result.state
         self.notify()
 
+    def stand(self, ahead: int) -> None:
+        """Its place in the queue; whoever waits for a change hears of a new one."""
+        if ahead != self.ahead:
+            self.ahead = ahead
+            self.notify()
+
     def notify(self) -> None:
         """Wake everybody who waits for a change."""
         self._changed.set()
@@ -69,4 +77,5 @@ class Attempt:
             artifact=result.artifact,
             error=result.error,
             retryable=result.retryable,
+            ahead=self.ahead if self.state is RunState.WAITING else 0,
         )

@@ -82,6 +82,14 @@ class TrainerClient:
     async def health(self) -> Health:
         return from_json(Health, await self._transport.call("GET", "/v1/health"))
 
+    async def warm(self) -> None:
+        """Say that a job is to be expected soon, so that it starts quicker. It may do nothing.
+
+        Raises:
+            NotFound: this trainer is of a version that cannot.
+        """
+        await self._transport.call("POST", "/v1/warm")
+
     async def put_snapshot(self, path: Path) -> None:
         """Send the snapshot file; sending it again is harmless."""
         digest = await asyncio.to_thread(sha256_of, path)

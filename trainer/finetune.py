@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from storage.errors import TrainingFailed
-from trainer.checkpoint import Stage, random_state, restore_random_state
+from trainer.checkpoint import Saved, Stage, random_state, restore_random_state
+from trainer.collectives import same_tensors, seed_step, slice_of, sum_gradients
 from trainer.network import Network, pad
 
 log = logging.getLogger(__name__)
@@ -41,9 +42,17 @@ SHORT_OF_MEMORY = (
     "can't start new thread",  # Python, where there is no room for a stack
     "could not create a primitive",  # oneDNN
 )
-AT_LEAST = {"epochs": 1, "continue_epochs": 1, "batch": 1, "least_steps": 1, "most_steps": 1, "scale": 1e-3}
+AT_LEAST = {
+    "epochs": 1,
+    "continue_epochs": 1,
+    "batch": 1,
+    "least_steps": 1,
+    "most_steps": 1,
+    "scale": 1e-3,
+    "workers": 1,
+}
 """What a number of a recipe must reach, where 0 is not enough."""
-AT_MOST = {"dropout": 0.9, "warm_up": 1.0, "fp32": 1}
+AT_MOST = {"dropout": 0.9, "warm_up": 1.0, "fp32": 1, "workers": 64}
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,9 @@ class Recipe:
     """Hidden states of the frozen layers kept in memory at most; above it they are computed anew in every step."""
     checkpoint_seconds: float = 30.0
     """Between two checkpoints of the training loop: at most so much is done again after a crash."""
+    workers: int = 1
+    """Processes that share every batch, each on a GPU of its own where there are GPUs. Worth it for encoders of
+    hundreds of millions of weights, with a larger batch; the result depends on the number."""
 
     @property
     def precision(self) -> str:
@@ -162,7 +174,8 @@ def finetune(
 ) -> Iterator[Step]:
     """Train `network` and `head` in place; yields after each step. Both end in evaluation mode.
 
-    Deterministic on a CPU for a seed and a number of threads, also when it goes on from what `stage` has kept.
+    Deterministic on a CPU for a seed and a number of threads, also when it goes on from what `stage` has kept. In a
+    process group every rank calls it with the same arguments, rank 0 alone with a `stage`, and has the same in the end.
 
     Raises:
         TrainingFailed: the loss is not a finite number.
@@ -192,10 +205,11 @@ def finetune(
         loss.backward()
         return loss.detach()
 
-    done = _restore(stage, trained, optimizer, schedule)
+    done = _restore(_agreed(stage), trained, optimizer, schedule)
     batches, pieces = _batches(lower.lengths, recipe.batch, steps, seed), Pieces(optimizer)
     for step, chosen in enumerate(islice(batches, done, None), start=done + 1):
-        loss = pieces.add_up(chosen, add_gradients)
+        seed_step(seed, step)
+        loss = sum_gradients(trained, pieces.add_up(slice_of(chosen), len(chosen), add_gradients).to(device))
         nn.utils.clip_grad_norm_(trained, recipe.clip)
         optimizer.step()
         optimizer.zero_grad()
@@ -222,8 +236,12 @@ class Pieces:
         self._optimizer = optimizer
         self.count = 1
 
-    def add_up(self, chosen: NDArray[np.int64], add: Callable[[NDArray[np.int64], float], Tensor]) -> Tensor:
-        """The batch's mean loss, its gradients added by `add(positions, share of the batch)`.
+    def add_up(
+        self, chosen: NDArray[np.int64], whole: int, add: Callable[[NDArray[np.int64], float], Tensor]
+    ) -> Tensor:
+        """What the rows `chosen`, of a batch of `whole`, give to its mean loss.
+
+        Their gradients are added by `add(positions, share of the batch)`.
 
         Raises:
             MemoryError, RuntimeError: even single rows do not fit; and whatever else `add` raises.
@@ -231,7 +249,8 @@ class Pieces:
         while True:
             try:
                 parts = [part for part in np.array_split(chosen, self.count) if len(part)]
-                return torch.stack([add(part, len(part) / len(chosen)) for part in parts]).sum()
+                losses = [add(part, len(part) / whole) for part in parts]
+                return torch.stack(losses).sum() if losses else torch.zeros(())
             except (MemoryError, RuntimeError) as error:
                 if not is_short_of_memory(error) or self.count >= len(chosen):
                     raise
@@ -254,14 +273,20 @@ def _state(trained: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) ->
     return tensors | random_state()
 
 
+def _agreed(stage: Stage | None) -> Saved | None:
+    """What rank 0 has kept, on every rank."""
+    saved = None if stage is None else stage.read()
+    tensors = same_tensors(None if saved is None else {**saved.tensors, "step": torch.tensor(saved.step)})
+    return None if tensors is None else Saved(int(tensors.pop("step")), tensors)
+
+
 def _restore(
-    stage: Stage | None,
+    saved: Saved | None,
     trained: Sequence[nn.Parameter],
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LambdaLR,
 ) -> int:
-    """Bring everything to where `stage` was kept; the steps that were done by then."""
-    saved = None if stage is None else stage.read()
+    """Bring everything to where it was kept; the steps that were done by then."""
     if saved is None:
         return 0
     with torch.no_grad():

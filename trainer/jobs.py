@@ -1,4 +1,4 @@
-"""The trainer's queue: one run at a time, in the order of arrival, and every accepted job ends in a visible outcome.
+"""The trainer's jobs: one run at a time, owners in turn, and every accepted job ends in a visible outcome.
 
 What happens is on disk (see `trainer.run_folder`), so a finished job outlives this process, and one that was not
 finished when the process ended is reported as failed and worth another attempt. Knows nothing of HTTP, nor of how the
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ from trainer.executors.base import GRACE, Executor, Exit, Run
 from trainer.protocol import JobSpec, JobStatus, RunState, learned
 from trainer.run_folder import Result
 from trainer.store import Store
+from trainer.waiting import Queue
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Jobs:
         self._stall_limit = stall_limit
         self._grace = grace
         self._active: dict[str, Attempt] = {}
-        self._queue: deque[Attempt] = deque()
+        self._queue = Queue()
         self._arrived = asyncio.Event()
         self._submitting = asyncio.Lock()
         self._worker: asyncio.Task[None] | None = None
@@ -77,6 +77,11 @@ class Jobs:
     @property
     def running(self) -> int:
         return sum(job.state is RunState.RUNNING for job in self._active.values())
+
+    async def prepare(self) -> None:
+        """A job is to be expected soon. Does nothing while there is one: the next will have to wait for its end."""
+        if not self._active and not self._closing:
+            await self._executor.prepare()
 
     async def submit(self, spec: JobSpec) -> JobStatus:
         """Accept a job. The same spec again is the same job; a higher attempt ends the lower one first.
@@ -147,7 +152,8 @@ class Jobs:
         for _, before in sorted(self._store.job_folders(spec.job_id).items(), reverse=True):
             folder.take_checkpoint(before)
         job = self._active[spec.job_id] = Attempt(spec, folder)
-        self._queue.append(job)
+        self._queue.add(job)
+        self._queue.tell(self.running)
         self._arrived.set()
         log.info("job.accepted", extra={"job": spec.job_id, "attempt": spec.attempt})
 
@@ -193,10 +199,8 @@ class Jobs:
 
     async def _work(self) -> None:
         while True:
-            while self._queue:
-                job = self._queue.popleft()
-                if not job.is_over:
-                    self._finish(job, await self._perform(job))
+            while (job := self._queue.take()) is not None:
+                self._finish(job, await self._perform(job))
             self._arrived.clear()
             await self._arrived.wait()
 
@@ -237,6 +241,7 @@ class Jobs:
         self._settle(job, otherwise)
         # From here on the disk answers; whoever waits holds the job and sees its end.
         del self._active[job.spec.job_id]
+        self._queue.tell(self.running)
         log.info("job.ended", extra={"job": job.spec.job_id, "attempt": job.spec.attempt, "state": str(job.state)})
 
     def _settle(self, job: Attempt, otherwise: Result) -> None:

@@ -54,6 +54,7 @@ from trainer.model.head import Fit, Head, fit_head
 from trainer.model.scope import prototypes_of
 from trainer.network import TOKENIZER_FILES, Network
 from trainer.protocol import JobSpec, Phase, Progress, to_json
+from trainer.ranks import call_in, team
 from trainer.start import Start, alike, began_at, choose_start
 from trainer.strangers import STRANGERS
 
@@ -97,8 +98,10 @@ def learn(
     # Memory outside: where it is short, clearing up may fail for the same reason.
     with _memory(), tempfile.TemporaryDirectory(prefix="learn-", suffix=".part", dir=staging.parent) as scratch:
         kept = Path(scratch) / "checkpoint" if checkpoint is None else checkpoint
-        run = _Run(data, base, origin, champion, spec, recipe, Path(scratch), kept, _device(device), Meter(progress))
-        kind = run.go(staging, snapshot.classifier)
+        chosen = _device(device)
+        run = _Run(data, base, origin, champion, spec, recipe, Path(scratch), kept, chosen, Meter(progress))
+        with team(Path(scratch), recipe.workers, chosen):
+            kind = run.go(staging, snapshot.classifier)
     log.info("candidate.learned", extra={"job": spec.job_id, "rows": len(data.train), "seconds": run.meter.seconds})
     return origin.artifact if kind is CandidateKind.DEEP else None
 
@@ -263,11 +266,11 @@ class _Run:
         head = CosineHead(first, self.recipe.scale).to(self.device)
         texts = [*rows.texts, *self.data.label_texts]
         targets = np.concatenate([rows.targets, np.arange(len(self.data.labels))])
+        recipe, seed, continuing = self.recipe, self.spec.seed, start.continuing
+        call_in(network, first, texts, targets, recipe, seed=seed, continuing=continuing)
         stage = self.checkpoints.stage(name)
         self.meter.begin(share)
-        for step in finetune(
-            network, head, texts, targets, self.recipe, seed=self.spec.seed, continuing=start.continuing, stage=stage
-        ):
+        for step in finetune(network, head, texts, targets, recipe, seed=seed, continuing=continuing, stage=stage):
             self.meter.step(step)
         network.save(out)
         return head.weight()

@@ -91,6 +91,14 @@ ROUTES = (
     Route("GET", PATH, "openapi", "This document.", {200: {"type": "object"}}, signed=False),
     Route("GET", "/v1/health", "health", "How the trainer is doing.", {200: Health}),
     Route(
+        "POST",
+        "/v1/warm",
+        "warm",
+        "A job is to be expected soon: the trainer may get ready for it, and forgets about it when none comes.",
+        {204: None},
+        (503,),
+    ),
+    Route(
         "PUT",
         "/v1/snapshots/{sha256}",
         "put_snapshot",

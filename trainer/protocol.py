@@ -88,6 +88,8 @@ class JobSpec:
     """
     start_name: str = ""
     """What to call it in the report: "support v3"."""
+    owner: str = field(default="", compare=False)
+    """Whose job it is, for a fair queue: owners run in turn. Any text; no part of what the job is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class JobStatus:
     """One sentence, once failed."""
     retryable: bool = False
     """Whether another attempt might succeed (a killed process: yes; too few texts: no)."""
+    ahead: int = 0
+    """While it waits: how many jobs end before it begins, if nobody else comes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ servers, keys or networks.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import logging
 import platform
@@ -51,6 +52,18 @@ def run(path: Path, device: str = "auto", learn: Learn | None = None) -> Result:
         )
     folder.finish(result)
     return result
+
+
+def load_ahead() -> None:
+    """Import what a training and an export import, so that `run` finds it there.
+
+    Raises:
+        ImportError: a library is missing. `run` will say which.
+    """
+    importlib.import_module("trainer.learn")
+    # What the most usual encoders need is imported when the first of them is loaded.
+    importlib.import_module("transformers.models.auto.modeling_auto")
+    importlib.import_module("transformers.models.bert.modeling_bert")
 
 
 class Reporter:

@@ -104,6 +104,7 @@ def make_app(trainer: Trainer, verifier: Verifier) -> web.Application:
         [
             web.get(OPENAPI, routes.openapi, allow_head=False),
             web.get("/v1/health", routes.health, allow_head=False),
+            web.post("/v1/warm", routes.warm),
             web.put("/v1/snapshots/{sha256}", routes.put_snapshot),
             web.put("/v1/jobs/{id}", routes.put_job),
             web.get("/v1/jobs/{id}", routes.get_job, allow_head=False),
@@ -187,6 +188,10 @@ class _Routes:
                 seconds_up=round(time.monotonic() - trainer.started, 1),
             )
         )
+
+    async def warm(self, request: web.Request) -> web.Response:
+        await self._trainer.jobs.prepare()
+        return web.Response(status=204)
 
     async def put_snapshot(self, request: web.Request) -> web.Response:
         sha256 = request.match_info["sha256"]

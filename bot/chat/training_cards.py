@@ -56,8 +56,9 @@ def job_card(update: JobUpdate) -> Card:
 def progress_card(update: JobUpdate) -> Card:
     """A bar, the phase, epoch, loss and the time left, with Cancel."""
     job, progress = update.job, update.progress
-    fraction = progress.fraction if progress is not None and job.state is not JobState.QUEUED else 0.0
-    lines = [f"{bar(fraction)} {100 * fraction:.0f} %", _doing(job, progress), _occasion(job)]
+    waits = job.state is JobState.QUEUED or update.ahead is not None
+    fraction = progress.fraction if progress is not None and not waits else 0.0
+    lines = [f"{bar(fraction)} {100 * fraction:.0f} %", _doing(job, progress, update.ahead), _occasion(job)]
     return Card(
         title=f"Training {update.classifier.name}",
         body="\n".join(lines),
@@ -72,12 +73,14 @@ def _occasion(job: TrainingJob) -> str:
     return f"{asked} · attempt {job.attempt}" if job.attempt > 1 and job.state is not JobState.QUEUED else asked
 
 
-def _doing(job: TrainingJob, progress: Progress | None) -> str:
+def _doing(job: TrainingJob, progress: Progress | None, ahead: int | None) -> str:
     if job.state is JobState.UPLOADING:
         return "fetching and checking the new version"
     if job.state is JobState.QUEUED and job.attempt:
         return f"attempt {job.attempt} did not work out; the next one follows"
-    if job.state is JobState.QUEUED or progress is None:
+    if ahead:
+        return f"waiting, {ahead} ahead"
+    if job.state is JobState.QUEUED or progress is None or ahead is not None:
         return PHASES[Phase.QUEUED]
     words = [PHASES[progress.phase]]
     if progress.epochs:

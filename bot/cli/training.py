@@ -46,7 +46,8 @@ async def follow(api: ApiClient, job: Json) -> Json:
             await asyncio.sleep(POLL)
             job = await api.job(job["id"])
             progress = job["progress"] or {"phase": job["state"], "fraction": 0.0}
-            bar.update(task, description=progress["phase"], completed=progress["fraction"])
+            words = f"waiting, {job['ahead']} ahead" if job.get("ahead") else progress["phase"]
+            bar.update(task, description=words, completed=progress["fraction"])
     return job
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from bot.services.patience import AWAY_SECONDS, Patience
 from bot.services.promotion import PromotionService, decide, kept_for_pins, paired
 from bot.services.serving import Serving
 from bot.services.updates import JobUpdate, Updates
@@ -49,15 +50,17 @@ from trainer.protocol import JobSpec, JobStatus, Progress, RunState, from_json, 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-STALL_SECONDS = 900.0
-"""Without a new step for this long, an attempt is given up: the trainer answers but the job hangs."""
 TOGETHER = 4
 """Jobs that are followed at the same time; the trainer has its own queue."""
+MOST_TOGETHER = 32
+"""As many where many guilds wait: one that has no job under way gets a place beyond TOGETHER, so that no other, however
+many trainings it asks for, keeps it from the trainer, which lets guilds run in turn."""
 
 
 class Trainer(Protocol):
     """What the runner needs of `trainer.client.TrainerClient`."""
 
+    async def warm(self) -> None: ...
     async def put_snapshot(self, path: Path) -> None: ...
     async def submit(self, spec: JobSpec) -> JobStatus: ...
     async def poll(self, job_id: str, after: int = 0, wait: float = 25.0) -> JobStatus: ...
@@ -81,8 +84,11 @@ class JobRunner:
         recipe: dict[str, Any],
         seed: int,
         lease: float,
+        hours: float,
+        spare: bool,
         policy: PromotionPolicy | None = None,
     ) -> None:
+        """`spare`: whether the trainer is told when a job is to be expected."""
         self.updates = Updates()
         self._jobs = stores.jobs
         self._classifiers = stores.classifiers
@@ -95,9 +101,15 @@ class JobRunner:
         self._recipe = recipe
         self._seed = seed
         self._lease = lease
+        self._hours = hours
+        self._spare = spare
         self._policy = policy or PromotionPolicy()
         self._wake = asyncio.Event()
         self._driving: dict[str, asyncio.Task[None]] = {}
+        self._guilds: dict[str, str] = {}
+        """Whose each of them is."""
+        self._ahead: dict[str, int] = {}
+        """By job that waits, here or on the trainer: how many end before it begins."""
         self._loop: asyncio.Task[None] | None = None
         self._asides: set[asyncio.Task[None]] = set()
 
@@ -120,6 +132,11 @@ class JobRunner:
         """There may be a job to claim."""
         self._wake.set()
 
+    def warm(self) -> None:
+        """A job is to be expected soon: the trainer may get ready. Returns at once, and nothing depends on it."""
+        if self._spare:
+            self._aside(self._warm_trainer())
+
     async def announce(self, job: TrainingJob) -> None:
         """Tells the listeners where the job stands."""
         self.updates.publish(await self.update_of(job))
@@ -139,6 +156,7 @@ class JobRunner:
             decision=None if version is None or report is None else _decision(version, report),
             report=report,
             version=version,
+            ahead=None if job.state.is_final else self._ahead.get(job.id),
             pins=() if version is None else await self._promotion.pins(classifier, version.number),
         )
 
@@ -168,19 +186,42 @@ class JobRunner:
     async def _claim_jobs(self) -> None:
         while True:
             self._wake.clear()
-            while len(self._driving) < TOGETHER and (job := await self._jobs.claim(time.time())) is not None:
+            while (job := await self._claim()) is not None:
                 self._start(job)
+            await self._tell_places()
             # A job that waits for its back-off is looked for again without being announced.
             with_timeout = asyncio.wait_for(self._wake.wait(), timeout=1.0)
             await asyncio.gather(with_timeout, return_exceptions=True)
 
+    async def _claim(self) -> TrainingJob | None:
+        """The next job; once TOGETHER are under way, only of a guild that has none among them."""
+        if len(self._driving) >= MOST_TOGETHER:
+            return None
+        besides = set(self._guilds.values()) if len(self._driving) >= TOGETHER else set()
+        return await self._jobs.claim(time.time(), besides)
+
+    async def _tell_places(self) -> None:
+        """Those that still wait here hear how many are before them."""
+        for place, job in enumerate(await self._jobs.due(time.time())):
+            ahead = len(self._driving) + place
+            if self._ahead.get(job.id) == ahead:
+                continue
+            self._ahead[job.id] = ahead
+            update = await self.update_of(job)
+            # Read again at last: a listener that has seen it cancelled must not see it wait after that.
+            if (await self._jobs.get(job.guild, job.id)).state is JobState.QUEUED:
+                self.updates.publish(update)
+
     def _start(self, job: TrainingJob) -> None:
+        self._guilds[job.id] = job.guild
         task = asyncio.create_task(self._drive(job), name=f"job {job.id}")
         self._driving[job.id] = task
         task.add_done_callback(lambda _: self._ended(job.id))
 
     def _ended(self, job_id: str) -> None:
         self._driving.pop(job_id, None)
+        self._guilds.pop(job_id, None)
+        self._ahead.pop(job_id, None)
         self._wake.set()
 
     # Driving one attempt
@@ -201,11 +242,11 @@ class JobRunner:
     async def _attempt(self, job: TrainingJob) -> None:
         """One claim, from handing it over to its outcome. Raises TrainerUnavailable where another attempt may help."""
         spec = await self._spec(job)
-        await self._hand_over(job, spec)
+        await self._hand_over_patiently(job, spec)
         if job.state is JobState.LEASED:
             job = await self._jobs.change(job, JobState.RUNNING, time.time(), last_event=0)
             await self.announce(job)
-        contact = moved = time.monotonic()
+        patience = Patience(time.monotonic(), lease=self._lease, deadline=self._hours * 3600)
         while True:
             try:
                 status = await self._trainer.poll(job.id, job.last_event, 10.0)
@@ -214,19 +255,25 @@ class JobRunner:
                 raise TrainerUnavailable(f"The trainer does not know the job any more. {error}") from None
             except TrainerUnavailable as error:
                 # It may be restarting: handing the same attempt over again is the same job.
-                if time.monotonic() - contact > self._lease:
+                if patience.is_lost(time.monotonic()):
                     raise TrainerUnavailable(f"The trainer has not answered for {self._lease:.0f} s. {error}") from None
                 await asyncio.sleep(min(1.0, self._lease / 10))
                 await self._try_to_hand_over(job, spec)
                 continue
-            contact = time.monotonic()
+            patience.heard(time.monotonic(), waiting=status.state is RunState.WAITING, moved=bool(status.events))
+            if self._note_place(status) and not status.events:
+                await self.announce(job)
             if status.events:
-                moved = contact
                 job = await self._note(job, status)
             if status.state is RunState.SUCCEEDED and status.artifact is not None:
                 return await self._finish(job, status.artifact)
             self._raise_if_ended(status)
-            if contact - moved > STALL_SECONDS:
+            if patience.is_over(time.monotonic()):
+                raise TrainingFailed(
+                    f"The training took more than {self._hours:g} hours and was stopped. An operator can give it more "
+                    f"(`training_hours`), or a GPU."
+                )
+            if patience.is_stalled(time.monotonic()):
                 await self._trainer.cancel(job.id)
                 raise TrainerUnavailable("The training made no step for 15 minutes and was stopped.")
 
@@ -246,6 +293,7 @@ class JobRunner:
             recipe=self._recipe,
             start=None if classifier.based_on is None else classifier.based_on.artifact,
             start_name="" if classifier.based_on is None else classifier.based_on.name,
+            owner=job.guild,
         )
 
     async def _hand_over(self, job: TrainingJob, spec: JobSpec) -> None:
@@ -254,7 +302,21 @@ class JobRunner:
             await self._give_start(job, spec.start)
         if spec.champion is not None:
             await self._trainer.give_artifact(self._models / spec.champion)
-        await self._trainer.submit(spec)
+        self._note_place(await self._trainer.submit(spec))
+
+    async def _hand_over_patiently(self, job: TrainingJob, spec: JobSpec) -> None:
+        began, told = time.monotonic(), ""
+        while True:
+            try:
+                return await self._hand_over(job, spec)
+            except TrainerUnavailable as error:
+                if time.monotonic() - began > AWAY_SECONDS:
+                    raise
+                if told != str(error):
+                    told = str(error)
+                    await self.announce(await self._jobs.change(job, job.state, time.time(), error=told))
+                    log.info("trainer.unreachable", extra={"job": job.id, "why": told})
+            await asyncio.sleep(min(5.0, self._lease / 10))
 
     async def _give_start(self, job: TrainingJob, artifact: str) -> None:
         """The version that training begins at, and the snapshots it has learned, as far as they can be read.
@@ -274,6 +336,15 @@ class JobRunner:
             await self._hand_over(job, spec)
         except TrainerUnavailable as error:
             log.info("trainer.unreachable", extra={"job": job.id, "why": str(error)})
+
+    def _note_place(self, status: JobStatus) -> bool:
+        """Remember the job's place in the trainer's queue; whether it is another than before."""
+        before, waits = self._ahead.get(status.job_id), status.state is RunState.WAITING
+        if waits:
+            self._ahead[status.job_id] = status.ahead
+        else:
+            self._ahead.pop(status.job_id, None)
+        return self._ahead.get(status.job_id) != before
 
     async def _note(self, job: TrainingJob, status: JobStatus) -> TrainingJob:
         newest = status.events[-1]
@@ -379,6 +450,12 @@ class JobRunner:
             await self._trainer.cancel(job_id)
         except PupilError as error:
             log.info("trainer.unreachable", extra={"job": job_id, "why": str(error)})
+
+    async def _warm_trainer(self) -> None:
+        try:
+            await self._trainer.warm()
+        except PupilError as error:
+            log.info("trainer.not_warmed", extra={"why": str(error)})
 
     def _aside(self, work: Any) -> None:
         task = asyncio.create_task(work)

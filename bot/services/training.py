@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from bot.services.classifiers import check_live
+from bot.services.foresight import Occasion, comes_near
 from bot.services.job_runner import JobRunner
 from bot.services.people import Actor, Role, timer
-from bot.services.readiness import what_to_try
+from bot.services.readiness import Attempt, what_to_try
 from bot.services.slots import check_cron, check_quiet, check_timezone, is_quiet, latest_slot, nominal
 from bot.services.updates import JobUpdate
 from storage.errors import Conflict, InvalidInput, NotFound, PupilError
@@ -80,6 +81,8 @@ class TrainingService:
         self._snapshots = snapshots
         self._recipe = recipe
         self._seed = seed
+        self._foreseen: dict[tuple[str, int], Occasion] = {}
+        """By classifier: the training that the trainer was last told to expect."""
 
     # Asking
 
@@ -103,19 +106,29 @@ class TrainingService:
         check_live(classifier)
         guild = classifier.guild
         versions = await self._registry.list(guild, classifier.id)
-        trained_to = max((version.last_event_id for version in versions), default=0)
-        new_since = await self._examples.changed_since(guild, classifier.id, trained_to)
-        new_since += await self._examples.removed_since(guild, classifier.id, trained_to)
+        new_since = await self._new_since(classifier, versions)
         if (active := await self._jobs.active(guild, classifier.id)) is not None:
             return Requested(active, joined=True, new_since=new_since)
-        counts = await self._classifiers.label_counts(guild, classifier.id)
-        newest = versions[0] if versions and await self._is_as_now(classifier, versions[0]) else None
-        hours = (time.time() - newest.created_at) / 3600 if newest else None
-        attempt = what_to_try(counts, new_since, version_name(newest.number) if newest else "", hours, asked=asked)
+        attempt = await self._attempt(classifier, versions, new_since, asked=asked)
         if attempt.kind is not CandidateKind.DEEP:
             return NotYet(attempt.reason)
+        self._runner.warm()  # it imports its libraries while the labels are frozen and sent
         job = await self._queue(actor, classifier, reason, channel_id)
         return job if isinstance(job, NotYet) else Requested(job[0], joined=not job[1], new_since=new_since)
+
+    async def _new_since(self, classifier: Classifier, versions: Sequence[ModelVersion]) -> int:
+        trained_to = max((version.last_event_id for version in versions), default=0)
+        changed = await self._examples.changed_since(classifier.guild, classifier.id, trained_to)
+        return changed + await self._examples.removed_since(classifier.guild, classifier.id, trained_to)
+
+    async def _attempt(
+        self, classifier: Classifier, versions: Sequence[ModelVersion], new_since: int, *, asked: bool
+    ) -> Attempt:
+        """What a request would try now. `versions` are all of the classifier, newest first."""
+        counts = await self._classifiers.label_counts(classifier.guild, classifier.id)
+        newest = versions[0] if versions and await self._is_as_now(classifier, versions[0]) else None
+        hours = (time.time() - newest.created_at) / 3600 if newest else None
+        return what_to_try(counts, new_since, version_name(newest.number) if newest else "", hours, asked=asked)
 
     async def _queue(
         self, actor: Actor, classifier: Classifier, reason: str, channel_id: str | None
@@ -289,6 +302,7 @@ class TrainingService:
             await self._schedules.take_slot(guild, number, nominal(now, schedule.timezone))
             return
         if is_quiet(schedule.quiet, schedule.timezone, now):  # nothing is taken, so it is all still due at their end
+            await self._look_ahead(schedule, now)
             return
         slot = None
         if schedule.cron is not None:
@@ -301,16 +315,35 @@ class TrainingService:
             outcome = await self.request(timer(guild), classifier, reason, channel, asked=slot is None)
             facts = {"classifier": number, "slot": slot, "outcome": type(outcome).__name__}
             log.info("schedule.due", extra=facts | ({"why": outcome.reason} if isinstance(outcome, NotYet) else {}))
+        else:
+            await self._look_ahead(schedule, now)
         if slot is not None:
             # Taken after the request: a crash in between asks once more, and the second request joins the first.
             await self._schedules.take_slot(guild, number, slot)
 
+    async def _look_ahead(self, schedule: Schedule, now: datetime) -> None:
+        """Tells the trainer of a training that comes near, once, if there will be something to train on."""
+        guild, number = schedule.guild, schedule.classifier_id
+        occasion = comes_near(schedule, await self._untried(schedule), now)
+        if occasion is None or self._foreseen.get((guild, number)) == occasion:
+            return
+        self._foreseen[guild, number] = occasion
+        classifier = await self._classifiers.by_id(guild, number)
+        versions = await self._registry.list(guild, number)
+        new_since = await self._new_since(classifier, versions)
+        attempt = await self._attempt(classifier, versions, new_since, asked=occasion.counted)
+        if attempt.kind is CandidateKind.DEEP:
+            self._runner.warm()
+
     async def _enough(self, schedule: Schedule) -> bool:
+        return schedule.after_labels is not None and await self._untried(schedule) >= schedule.after_labels
+
+    async def _untried(self, schedule: Schedule) -> int:
+        """Labels that no training has been asked for with, where the schedule counts them."""
         if schedule.after_labels is None:
-            return False
+            return 0
         tried = int(await self._database.get_state(f"tried:{schedule.guild}:{schedule.classifier_id}") or 0)
-        new = await self._examples.changed_since(schedule.guild, schedule.classifier_id, tried)
-        return new >= schedule.after_labels
+        return await self._examples.changed_since(schedule.guild, schedule.classifier_id, tried)
 
 
 def _frozen(label: Label, every: Sequence[Label]) -> SnapshotLabel:

@@ -23,6 +23,8 @@ class JobUpdate:
     decision: PromotionDecision | None = None
     report: EvaluationReport | None = None
     version: ModelVersion | None = None
+    ahead: int | None = None
+    """How many trainings end before this one begins; None: it does not wait, or that is not known."""
     pins: tuple[TriedPin, ...] = ()
     """What the version said to the pinned tests, the newly broken ones first; () where it was not asked."""
 

@@ -113,6 +113,7 @@ def job(update: JobUpdate) -> Json:
     return bare_job(update.job) | {
         "classifier": update.classifier.name,
         "serving": update.serving,
+        "ahead": update.ahead,
         "progress": None if update.progress is None else progress(update.progress),
         "decision": None if decision is None else dataclasses.asdict(decision),
         "report": None if update.report is None else report(update.report),

@@ -10,20 +10,25 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.fake_job import COMMAND
+from tests.fakes.fake_job import COMMAND, SPARE_COMMAND
 from tests.fakes.tiny_encoder import make_tiny_encoder
 from tests.fakes.trainer_bench import appeared, gone, is_alive, make_snapshot
 from trainer.executors.base import Executor
+from trainer.executors.spare import Spare
 from trainer.executors.subprocess import SubprocessExecutor
 from trainer.protocol import JobSpec, RunState
 from trainer.run_folder import RunFolder
 
-EXECUTORS: dict[str, Callable[[], Executor]] = {"subprocess": lambda: SubprocessExecutor(COMMAND)}
+EXECUTORS: dict[str, Callable[[], Executor]] = {
+    "subprocess": lambda: SubprocessExecutor(COMMAND),
+    "subprocess with a spare": lambda: SubprocessExecutor(COMMAND, spare=Spare(SPARE_COMMAND)),
+}
 
 
 @pytest.fixture(params=EXECUTORS)
 async def executor(request: pytest.FixtureRequest) -> AsyncIterator[Executor]:
     executor = EXECUTORS[request.param]()
+    await executor.prepare()
     yield executor
     await executor.close()
 
@@ -98,6 +103,14 @@ async def test_closing_ends_every_run(executor: Executor, folder: RunFolder) -> 
     await executor.close()
     await executor.close()
     assert not is_alive(pid)
+
+
+async def test_what_is_prepared_twice_or_beside_a_run_is_no_run(executor: Executor, folder: RunFolder) -> None:
+    await executor.prepare()
+    run = await executor.start("job-1", prepare(folder, [["sleep", 0.5]]).path)
+    await executor.prepare()
+    assert (await run.wait()).clean
+    assert len(folder.events().read()) == 1  # done once, by one of them
 
 
 async def test_waiting_can_be_given_up_without_harm_to_the_run(executor: Executor, folder: RunFolder) -> None:

@@ -199,6 +199,7 @@ OTHERWISE = {
     "examples.save_vectors",
     "classifiers.last_asked",  # over all guilds, on purpose, as the next
     "jobs.claim",
+    "jobs.due",
     "jobs.unfinished",
     "imports.sweep",
     "schedules.list",

@@ -79,6 +79,22 @@ async def test_claims_go_by_age_and_wait_for_their_time(store: Store, triage: Tr
     assert second.id == "old"
 
 
+async def test_guilds_have_their_turns_one_after_the_other(store: Store) -> None:
+    """Ten trainings of one guild and then one of another; the clock stands still, or goes back."""
+    for number in range(10):
+        made = await make_triage(store, "busy", f"triage-{number}")
+        await store.jobs.create(make_job(made.classifier, f"busy {number}", created_at=float(number)))
+    first = await store.jobs.claim(50.0)
+    for name in ("calm", "late"):
+        made = await make_triage(store, name)
+        await store.jobs.create(make_job(made.classifier, name, created_at=20.0))
+    order = [job.id for job in await store.jobs.due(50.0)]
+    claimed = [await store.jobs.claim(now) for now in (50.0, 50.0, 49.0, 50.0)]
+    assert [job.id for job in (first, *claimed) if job] == ["busy 0", "calm", "late", "busy 1", "busy 2"]
+    assert order == ["calm", "late", *(f"busy {number}" for number in range(1, 10))]
+    assert await store.jobs.claim(50.0, {"busy"}) is None
+
+
 async def test_a_job_is_claimed_by_one(store: Store, triage: Triage) -> None:
     await store.jobs.create(make_job(triage.classifier, "j1"))
     claims = await asyncio.gather(*(store.jobs.claim(11.0) for _ in range(10)))

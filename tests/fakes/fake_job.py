@@ -23,13 +23,16 @@ from pathlib import Path
 
 from storage.errors import TrainingFailed
 from storage.files import file_errors
+from storage.logs import set_up_logging
 from storage.snapshots import SnapshotContent
 from trainer.__main__ import begin_run
+from trainer.executors.spare import await_folder
 from trainer.protocol import JobSpec, Phase, Progress
 from trainer.run_job import run
 
 DEFAULT = [["event", 0.2], ["event", 0.5], ["event", 0.9]]
 COMMAND = [sys.executable, "-m", "tests.fakes.fake_job"]
+SPARE_COMMAND = [*COMMAND, "--spare", "nothing"]
 
 
 def learn(
@@ -87,13 +90,33 @@ def step(action: str, arguments: list, folder: Path, progress: Callable[[Progres
         raise ValueError(action)
 
 
+def _fail() -> None:
+    print("a library's farewell")
+    raise RuntimeError("planted")
+
+
+LOADS: dict[str, Callable[[], object]] = {
+    "nothing": lambda: None,
+    "long": lambda: time.sleep(1.0),
+    "fail": _fail,
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),  # hung, as only SIGKILL can end it
+}
+"""What a spare process imports ahead of time (`--spare NAME` in place of a folder)."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--spare", choices=LOADS)
     parser.add_argument("--parent", type=int)
     arguments = parser.parse_args()
-    begin_run(arguments.parent)
-    run(arguments.folder, learn=learn)
+    if arguments.spare is None:
+        begin_run(arguments.parent)
+        run(arguments.folder, learn=learn)
+    else:
+        folder = await_folder(arguments.parent, LOADS[arguments.spare])
+        set_up_logging()
+        run(folder, learn=learn)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,23 +39,43 @@ class FakeTrainer:
         self.report = report_of(5)
         self.poll_errors: list[PupilError] = []
         """Raised by the next polls, one each."""
+        self.submit_errors: list[PupilError] = []
+        """The same of the next times that a job is handed over."""
         self.failure: tuple[str, bool] | None = None
         """(sentence, retryable) that every job ends with; None: it succeeds."""
+        self.cold: PupilError | None = None
+        """Raised when it is asked to warm up."""
         self.gate = asyncio.Event()
         """Jobs stay running until it is set."""
         self.gate.set()
+        self.endless = False
+        """Jobs run and never end."""
+        self.place: int | None = None
+        """While it is set, every job waits in the trainer's queue with that many ahead."""
         self.calls: Counter[str] = Counter()
+        self.told: list[str] = []
+        """What it was told of a job, in order."""
         self.specs: dict[str, JobSpec] = {}
         self.snapshots: dict[str, Path] = {}
 
     async def health(self) -> Health:
         return Health(1, "cpu", None, 0, 0)
 
+    async def warm(self) -> None:
+        self.calls["warm"] += 1
+        self.told.append("warm")
+        if self.cold is not None:
+            raise self.cold
+
     async def put_snapshot(self, path: Path) -> None:
+        self.told.append("snapshot")
         self.snapshots[path.stem] = path
 
     async def submit(self, spec: JobSpec) -> JobStatus:
+        if self.submit_errors:
+            raise self.submit_errors.pop(0)
         self.calls["submit"] += 1
+        self.told.append("submit")
         self.specs[spec.job_id] = spec
         return JobStatus(spec.job_id, spec.attempt, RunState.WAITING)
 
@@ -64,7 +85,13 @@ class FakeTrainer:
         if job_id not in self.specs:
             raise NotFound(f"There is no job {job_id}.")
         spec = self.specs[job_id]
+        if self.place is not None:
+            await asyncio.sleep(0.01)  # a long poll that is short
+            return JobStatus(job_id, spec.attempt, RunState.WAITING, ahead=self.place)
         await self.gate.wait()
+        if self.endless:
+            await asyncio.sleep(0)
+            return JobStatus(job_id, spec.attempt, RunState.RUNNING)
         if self.failure is not None:
             return JobStatus(job_id, spec.attempt, RunState.FAILED, error=self.failure[0], retryable=self.failure[1])
         return JobStatus(job_id, spec.attempt, RunState.SUCCEEDED, artifact=self._train(spec))
@@ -102,7 +129,9 @@ class FakeTrainer:
 
 
 @asynccontextmanager
-async def system_with(trainer: FakeTrainer, data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[System]:
+async def system_with(
+    trainer: FakeTrainer, data: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> AsyncIterator[System]:
     """The real system over `data` with this trainer; opened again it is the restarted bot."""
 
     @asynccontextmanager
@@ -110,5 +139,5 @@ async def system_with(trainer: FakeTrainer, data: Path, monkeypatch: pytest.Monk
         yield trainer
 
     monkeypatch.setattr(bot.app, "open_trainer", open_trainer)
-    async with open_system(load_settings(data=data, base="tiny", lease=1.0)) as system:
+    async with open_system(load_settings(**({"data": data, "base": "tiny", "lease": 1.0} | settings))) as system:
         yield system

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from bot.local_trainer import LocalTrainer
 from storage.settings import Settings
-from tests.fakes.fake_job import COMMAND
+from tests.fakes.fake_job import COMMAND, SPARE_COMMAND
 from tests.fakes.tiny_encoder import make_tiny_encoder
 from tests.fakes.trainer_bench import make_snapshot
 from trainer import __main__ as program
 from trainer.client import local_trainer_command
 from trainer.executors import subprocess
+from trainer.executors.spare import Spare
 from trainer.protocol import JobSpec
 
 
@@ -38,12 +39,24 @@ async def be_a_bot(folder: Path) -> None:
         await asyncio.sleep(600)
 
 
+async def be_a_bot_before_a_training(folder: Path) -> None:
+    async with LocalTrainer(folder / "trainer", Settings(data=folder), command=command) as local:
+        await local.client.warm()
+        (folder / "trainer.pid").write_text(str(local.pid))
+        await asyncio.sleep(600)
+
+
+BOTS = {"bot": be_a_bot, "bot-before-a-training": be_a_bot_before_a_training}
+
+
 def main() -> None:
-    if sys.argv[1] == "bot":
-        asyncio.run(be_a_bot(Path(sys.argv[2])))
+    if sys.argv[1] in BOTS:
+        asyncio.run(BOTS[sys.argv[1]](Path(sys.argv[2])))
         return
     real = subprocess.SubprocessExecutor
-    subprocess.SubprocessExecutor = lambda _: real(COMMAND)  # type: ignore[assignment,misc]
+    subprocess.SubprocessExecutor = lambda _, spare: real(  # type: ignore[assignment,misc]
+        COMMAND, spare=spare and Spare(SPARE_COMMAND)
+    )
     program.main()
 
 

@@ -88,6 +88,17 @@ async def test_one_message_shows_progress_and_becomes_the_verdict(stage: Stage) 
     assert len(board(stage)) == 1
 
 
+async def test_the_message_and_the_status_tell_its_place_in_the_queue_while_it_changes(stage: Stage) -> None:
+    job = await begin(stage)
+    for ahead in (2, 1):
+        stage.fake.training.move(job, JobState.RUNNING, ahead=ahead)
+        await shown(stage, f"waiting, {ahead} ahead")
+        assert f"waiting, {ahead} ahead" in (await stage.jonas.command("train status")).text
+    stage.fake.training.move(job, JobState.RUNNING, ahead=None, progress=STEP)
+    await shown(stage, "epoch 2 of 4")
+    assert len(board(stage)) == 1
+
+
 async def test_a_kept_champion_says_why_and_a_lead_may_promote_anyway(stage: Stage) -> None:
     job = await begin(stage)
     finish(stage, job, await only(stage), live=False)

@@ -23,7 +23,7 @@ from storage.artifacts import read_manifest
 from storage.errors import ConfigurationError, Conflict, InvalidInput, NotFound
 from tests.fakes.trainer_bench import KEY, Bench, bench, gone, is_alive, is_own_group, told_to_process
 from trainer.client import TrainerClient
-from trainer.protocol import RunState
+from trainer.protocol import JobStatus, RunState
 from trainer.server import require_key
 from trainer.signing import EMPTY, sign_request
 from trainer.store import Store
@@ -177,6 +177,36 @@ async def test_jobs_run_one_after_the_other_in_order(trainer: Bench) -> None:
     assert (health.jobs_running, health.jobs_waiting) == (1, 1)
     await trainer.outcome("b" * 8)
     assert (await trainer.client.poll("a" * 8, wait=0)).state is RunState.SUCCEEDED
+
+
+async def submit_for(trainer: Bench, owner: str, job: str, script: list[Any]) -> JobStatus:
+    await trainer.client.put_snapshot(trainer.snapshot())
+    return await trainer.client.submit(replace(trainer.spec(script, job=job * 8), owner=owner))
+
+
+async def test_owners_run_in_turn_and_whoever_waits_knows_its_place(trainer: Bench) -> None:
+    for job in "abc":
+        await submit_for(trainer, "busy", job, [["sleep", 60]])
+    await trainer.started("a" * 8)
+    assert (await submit_for(trainer, "calm", "d", [["sleep", 60]])).ahead == 1
+    # What is polled for tells its place at once when it changes: first it was second, now it is third.
+    assert (await trainer.client.poll("b" * 8, wait=0)).ahead == 2
+    news = asyncio.create_task(trainer.client.poll("b" * 8, wait=60))
+    await asyncio.sleep(0.2)
+    await trainer.client.cancel("a" * 8)
+    assert (await asyncio.wait_for(news, 30)).ahead == 1
+    await trainer.started("d" * 8)
+    assert (await trainer.client.poll("d" * 8, wait=0)).ahead == 0
+    await trainer.client.cancel("b" * 8)  # while it waits
+    assert (await trainer.client.poll("c" * 8, wait=0)).ahead == 1
+    await trainer.client.cancel("d" * 8)
+    await trainer.started("c" * 8)
+    assert not trainer.run_file("pid", "b" * 8).exists()
+
+
+async def test_the_owner_is_no_part_of_what_a_job_is(trainer: Bench) -> None:
+    await submit_for(trainer, "", "a", [["sleep", 60]])
+    assert (await submit_for(trainer, "somebody", "a", [["sleep", 60]])).attempt == 1
 
 
 async def test_poll_answers_at_once_on_a_new_event(trainer: Bench) -> None:

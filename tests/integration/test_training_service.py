@@ -16,7 +16,7 @@ from bot.app import System
 from bot.services.people import Actor, Role
 from bot.services.training import NotYet, Requested
 from storage.errors import ArtifactError, Busy, Conflict, InvalidInput, NotAllowed, NotFound, TrainerUnavailable
-from storage.records import CandidateKind, Classifier, JobState, Source, VersionState
+from storage.records import CandidateKind, Classifier, JobState, Source, TrainingJob, VersionState
 from storage.settings import load_settings
 from tests.fakes.fake_trainer import FakeTrainer, report_of, system_with
 from tests.fakes.tiny_encoder import make_tiny_base
@@ -108,6 +108,36 @@ async def test_a_failure_that_may_pass_is_tried_three_times_and_another_once(
 async def test_an_unreachable_trainer_is_waited_for(system: System, trainer: FakeTrainer) -> None:
     trainer.poll_errors = [TrainerUnavailable("Nobody answers.")] * 2
     assert await train(system, await taught(system)) == (JobState.SUCCEEDED, None)
+
+
+async def test_a_training_that_never_ends_is_stopped_and_not_tried_again(
+    tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUPIL_TRAINING_HOURS", "1e-9")
+    trainer.endless = True
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system, asyncio.timeout(60):
+        state, error = await train(system, await taught(system))
+        assert state is JobState.FAILED
+        assert "more than 1e-09 hours" in (error or "")
+        while not trainer.calls["cancel"]:
+            await asyncio.sleep(0)
+    assert trainer.calls["submit"] == 1
+
+
+async def test_a_trainer_that_is_away_costs_no_attempt_and_the_job_says_what_it_waits_for(
+    system: System, trainer: FakeTrainer
+) -> None:
+    trainer.submit_errors = [TrainerUnavailable("Nobody answers.")] * 1000
+    asked = await system.services.training.request(LEAD, await taught(system))
+    assert isinstance(asked, Requested)
+    async with asyncio.timeout(60):
+        while len(trainer.submit_errors) > 995:  # more often than there are attempts
+            await asyncio.sleep(0.01)
+    waiting = await system.services.training.job("g", asked.job.id)
+    assert (waiting.job.state, waiting.job.attempt, waiting.job.error) == (JobState.LEASED, 1, "Nobody answers.")
+    trainer.submit_errors.clear()
+    ended = (await system.services.training.wait("g", asked.job.id)).job
+    assert (ended.state, ended.attempt, ended.error) == (JobState.SUCCEEDED, 1, None)
 
 
 async def test_a_cancelled_training_changes_nothing(system: System, trainer: FakeTrainer) -> None:
@@ -229,6 +259,113 @@ async def test_crash_between_registering_and_promoting_is_taken_up_after_the_sta
         assert update.job.state is JobState.SUCCEEDED
         assert [version.number for version in await system.services.promotion.versions(classifier)] == [1]
         assert (await system.serving.answer(classifier, "text")).number == 1
+
+
+class TestFairness:
+    """Many trainings of one guild beside those of others, and what people are told while theirs waits."""
+
+    async def test_ten_trainings_of_one_guild_keep_no_other_from_the_trainer(
+        self, system: System, trainer: FakeTrainer
+    ) -> None:
+        trainer.gate.clear()
+        for number in range(10):
+            await ask(system, "g", f"triage-{number}")
+        await submitted(trainer, job_runner.TOGETHER)
+        mine = [(await ask(system, guild, "mine")).id for guild in ("h", "i")]
+        await submitted(trainer, job_runner.TOGETHER + 2)
+        assert [spec.job_id for spec in trainer.specs.values()][-2:] == mine
+        assert [spec.owner for spec in trainer.specs.values()] == ["g"] * 4 + ["h", "i"]
+        await ask(system, "h", "another")
+        assert not await submitted(trainer, job_runner.TOGETHER + 3, seconds=1.5), "h has its place already"
+        trainer.gate.set()
+        await submitted(trainer, 13)
+        rest = [spec.owner for spec in trainer.specs.values()][6:]
+        assert "h" in rest[:2], "g's turn was longer ago, but it has one only"
+
+    async def test_there_is_an_end_to_the_places(
+        self, system: System, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(job_runner, "TOGETHER", 1)
+        monkeypatch.setattr(job_runner, "MOST_TOGETHER", 2)
+        trainer.gate.clear()
+        for guild in "ghi":
+            await ask(system, guild, "mine")
+        await submitted(trainer, 2)
+        assert not await submitted(trainer, 3, seconds=1.5)
+        trainer.gate.set()
+        assert await submitted(trainer, 3)
+
+    async def test_who_waits_here_or_on_the_trainer_hears_how_many_are_ahead(
+        self, system: System, trainer: FakeTrainer
+    ) -> None:
+        training = system.services.training
+        trainer.place = 7
+        jobs = [await ask(system, "g", f"triage-{number}") for number in range(job_runner.TOGETHER + 2)]
+        on_the_trainer, here = jobs[0], jobs[-1]
+        await told(system, on_the_trainer, 7)
+        await told(system, here, job_runner.TOGETHER + 1)
+        updates = training.watch()
+        trainer.place = 3
+        async with asyncio.timeout(60):
+            while True:
+                update = await anext(updates)
+                if update.job.id == on_the_trainer.id:
+                    break
+        assert (update.ahead, update.job.state) == (3, JobState.RUNNING)
+        trainer.place = None
+        assert [(await training.wait("g", job.id)).job.state for job in jobs] == [JobState.SUCCEEDED] * len(jobs)
+        assert (await training.job("g", here.id)).ahead is None
+
+    async def test_a_cancelled_training_does_not_wait_any_more(self, system: System, trainer: FakeTrainer) -> None:
+        trainer.gate.clear()
+        jobs = [await ask(system, "g", f"triage-{number}") for number in range(job_runner.TOGETHER + 2)]
+        await told(system, jobs[-1], job_runner.TOGETHER + 1)
+        await system.services.training.cancel_job(LEAD, jobs[-2].id)
+        await told(system, jobs[-1], job_runner.TOGETHER)
+        assert (await system.services.training.job("g", jobs[-2].id)).ahead is None
+
+    async def test_waiting_long_is_no_standing_still(
+        self, system: System, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(job_runner, "STALL_SECONDS", 0.0)
+        trainer.place = 1
+        job = await ask(system, "g", "triage")
+        await told(system, job, 1)
+        for _ in range(5):
+            await asyncio.sleep(0.02)
+        assert trainer.calls["cancel"] == 0
+        trainer.place = None
+        assert (await system.services.training.wait("g", job.id)).job.attempt == 1
+
+
+async def ask(system: System, guild: str, name: str) -> TrainingJob:
+    """A training of a new classifier; it may wait."""
+    lead = replace(LEAD, guild=guild)
+    classifier = await system.services.classifiers.create(lead, name, ["bug", "praise"])
+    rows = [(f"{name} text {n}", "bug" if n % 2 else "praise") for n in range(24)]
+    for text, label in rows:
+        await system.services.labeling.label(lead, classifier, text, label, Source.API)
+    asked = await system.services.training.request(lead, classifier)
+    assert isinstance(asked, Requested), asked
+    return asked.job
+
+
+async def submitted(trainer: FakeTrainer, count: int, seconds: float = 60.0) -> bool:
+    """Whether the trainer has got that many jobs, waiting for it."""
+    try:
+        async with asyncio.timeout(seconds):
+            while len(trainer.specs) < count:
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def told(system: System, job: TrainingJob, ahead: int) -> None:
+    """Returns once the job is said to have that many ahead."""
+    async with asyncio.timeout(60):
+        while (await system.services.training.job(job.guild, job.id)).ahead != ahead:
+            await asyncio.sleep(0.01)
 
 
 class TestBasedOn:

@@ -360,6 +360,14 @@ class TestTrainings:
         running = job_card(JobUpdate(job(JobState.RUNNING, attempt=2), CLASSIFIER, "v0"))
         assert running.body.endswith("asked for by <@1> · attempt 2")
 
+    @pytest.mark.parametrize(("state", "attempt"), [(JobState.QUEUED, 0), (JobState.LEASED, 1), (JobState.RUNNING, 2)])
+    def test_a_training_that_waits_says_how_many_are_ahead(self, state: JobState, attempt: int) -> None:
+        older = Progress(3, Phase.TRAINING, 0.36, epoch=2, epochs=5)  # of an attempt before this one
+        card = job_card(JobUpdate(job(state, attempt=attempt), CLASSIFIER, "v0", older, ahead=2))
+        assert card.body.startswith("░░░░░░░░░░░░░░░░ 0 %\nwaiting, 2 ahead\n")
+        first = job_card(JobUpdate(job(state, attempt=attempt), CLASSIFIER, "v0", older, ahead=0))
+        assert "waiting for its turn" in first.body
+
     def test_the_verdict_comes_first_when_a_version_goes_live(self) -> None:
         card = result_card(finished(True, VersionState.CHAMPION, "Better than v0+48."))
         assert card.title == "v1 is live: 0.84 → 0.87 on 118 held-out texts"

@@ -66,5 +66,13 @@ class Executor(ABC):
         """
 
     @abstractmethod
+    async def prepare(self) -> None:
+        """A run is to be expected soon. May make its start quicker, may do nothing; changes nothing else about it.
+
+        Raises:
+            TrainerUnavailable: nothing could be prepared. `start` is as good as without.
+        """
+
+    @abstractmethod
     async def close(self) -> None:
-        """Stop every run, with a short grace, and return when none is alive. Idempotent."""
+        """Stop every run and end what was prepared, with a short grace, and return when none is alive. Idempotent."""

@@ -1,7 +1,7 @@
 """Runs work in a child process of this host: its own process group, low priority, no secrets, and never an orphan.
 
 A fresh interpreter instead of a fork: torch's threads and CUDA contexts do not survive one, and the child's memory
-goes back to the system when it ends.
+goes back to the system when it ends. Where a `Spare` is at hand, which has done its imports, that is the child.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from storage.errors import TrainerUnavailable
 from trainer.children import child_environment
 from trainer.executors.base import GRACE, Executor, Exit, Run
+from trainer.executors.spare import Spare
 from trainer.run_folder import LOG
 
 log = logging.getLogger(__name__)
@@ -28,13 +29,20 @@ CLOSING_GRACE = 2.0
 
 
 class SubprocessExecutor(Executor):
-    def __init__(self, command: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        spare: Spare | None = None,
+    ) -> None:
         """Args:
         command: what is started; the folder and "--parent PID" are appended. None: `python -m trainer run-job`.
         environment: added to `trainer.children.child_environment`, never the parent's own environment.
+        spare: prepares processes for runs; ended with this executor. None: every run starts cold.
         """
         self._command = tuple(command or (sys.executable, "-m", "trainer", "run-job"))
         self._environment = dict(environment or {})
+        self._spare = spare
         self._runs: dict[str, ProcessRun] = {}
         self._starting = asyncio.Lock()
 
@@ -43,7 +51,7 @@ class SubprocessExecutor(Executor):
             if (run := self._runs.get(run_id)) is not None and not run.ended:
                 return run
             try:
-                run = ProcessRun(run_id, await self._spawn(folder))
+                run = ProcessRun(run_id, await self._ready_child(folder) or await self._spawn(folder))
             except OSError as error:
                 raise TrainerUnavailable(f"No process could be started for {run_id}: {error.strerror}.") from error
             self._runs = {name: other for name, other in self._runs.items() if not other.ended}
@@ -51,8 +59,18 @@ class SubprocessExecutor(Executor):
         log.info("run.started", extra={"run": run_id, "pid": run.pid})
         return run
 
+    async def prepare(self) -> None:
+        # Not beside a run: two of these would share its cores and memory, and who comes next has to wait anyway.
+        if self._spare is not None and all(run.ended for run in self._runs.values()):
+            await self._spare.prepare()
+
     async def close(self) -> None:
+        if self._spare is not None:
+            await self._spare.close()
         await asyncio.gather(*(run.stop(CLOSING_GRACE) for run in self._runs.values()))
+
+    async def _ready_child(self, folder: Path) -> Process | None:
+        return None if self._spare is None else await self._spare.take(folder)
 
     async def _spawn(self, folder: Path) -> Process:
         # stdin stays open for as long as this process lives: its end tells the child that we are gone.

@@ -1,4 +1,4 @@
-"""What trainings that look after themselves added to the schema: steps from 0012 on."""
+"""Quiet hours of a schedule: step 0012."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What goes wrong, on purpose, with real processes: see tests/README.md, "Faults"."""
