@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import bot.services.job_runner as job_runner
+import bot.services.patience as patience
 import bot.services.serving as serving_module
 from bot.app import System
 from bot.services.people import Actor, Role
@@ -327,7 +328,7 @@ class TestFairness:
     async def test_waiting_long_is_no_standing_still(
         self, system: System, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(job_runner, "STALL_SECONDS", 0.0)
+        monkeypatch.setattr(patience, "STALL_SECONDS", 0.0)
         trainer.place = 1
         job = await ask(system, "g", "triage")
         await told(system, job, 1)

@@ -164,6 +164,8 @@ def _session_options() -> ort.SessionOptions:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     # Plans are kept per input length; texts have many lengths.
     options.enable_mem_pattern = False
+    # Processors without VNNI multiply int8 in pairs that overflow 16 bits, unless told not to; others ignore it.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     return options
 
