@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.services.slots import SLOT, next_slots
+from bot.services.slots import next_slots, nominal, quiet_end
 from storage.records import Schedule
 
 AHEAD = timedelta(seconds=90)
@@ -30,11 +30,16 @@ def comes_near(schedule: Schedule, new: int, now: datetime) -> Occasion | None:
     if not schedule.enabled:
         return None
     if schedule.cron is not None:
-        soon = next_slots(schedule.cron, schedule.timezone, now, count=1)
+        quiet, last = schedule.quiet, schedule.last_slot
+        soon = next_slots(schedule.cron, schedule.timezone, now, count=1, quiet=quiet, last_slot=last)
         if soon and soon[0] - now <= AHEAD:
-            return Occasion(soon[0].strftime(SLOT), counted=False)
+            return Occasion(nominal(soon[0], schedule.timezone), counted=False)
     if schedule.after_labels is not None:
         missing = schedule.after_labels - new
+        ends = quiet_end(schedule.quiet, schedule.timezone, now)
+        if ends > now:  # it is quiet: what counts is what waits for the end
+            waits = missing <= 0 and ends - now <= AHEAD
+            return Occasion(nominal(ends, schedule.timezone), counted=True) if waits else None
         if new > 0 and 0 < missing <= max(1, round(LAST_SHARE * schedule.after_labels)):
             return Occasion(f"{new} of {schedule.after_labels} labels", counted=True)
     return None

@@ -310,6 +310,7 @@ class TrainingService:
             await self._schedules.take_slot(guild, number, nominal(now, schedule.timezone))
             return
         if is_quiet(schedule.quiet, schedule.timezone, now):  # nothing is taken, so it is all still due at their end
+            await self._look_ahead(schedule, now)
             return
         slot = None
         if schedule.cron is not None:

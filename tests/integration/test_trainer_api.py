@@ -174,6 +174,7 @@ async def test_every_answer_is_as_described(served: Bench, monkeypatch: pytest.M
     # What goes well
     await ask("openapi", "/v1/openapi.json")
     await ask("health", "/v1/health")
+    await ask("warm", "/v1/warm")
     await ask("put_snapshot", f"/v1/snapshots/{snapshot.stem}", snapshot.read_bytes())
     await ask("put_job", job, spec)
     await served.outcome()
@@ -215,6 +216,7 @@ async def test_every_answer_is_as_described(served: Bench, monkeypatch: pytest.M
     # What goes wrong
     targets: dict[str, tuple[type, str, str, bytes]] = {
         "put_snapshot": (Store, "receive_snapshot", bodies["put_snapshot"], b""),
+        "warm": (Jobs, "prepare", "/v1/warm", b""),
         "put_job": (Jobs, "submit", job, spec),
         "get_job": (Jobs, "status", job, b""),
         "cancel_job": (Jobs, "cancel", job, b""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -47,3 +48,14 @@ def test_the_same_count_is_the_same_occasion_and_one_more_label_is_another() -> 
 def test_nothing_is_near_where_nothing_is_planned() -> None:
     assert near(schedule("30 2 * * *", 100, enabled=False), 99) is None
     assert near(schedule()) is None
+
+
+def test_in_quiet_hours_their_end_is_what_comes_near() -> None:
+    """Until 02:45 in Berlin, a quarter of an hour after `NIGHT`."""
+    quiet = replace(schedule("30 2 * * *", 100), quiet="22:00-02:45")
+    for new, labels in ((95, None), (100, Occasion("2026-10-25T02:45", counted=True))):
+        counted = replace(quiet, cron=None)
+        assert near(counted, new) is None
+        assert near(counted, new, before=-timedelta(minutes=14)) == labels
+    assert near(quiet) is None
+    assert near(quiet, before=-timedelta(minutes=14)) == Occasion("2026-10-25T02:45", counted=False)
