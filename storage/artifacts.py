@@ -150,6 +150,15 @@ def sweep(root: Path) -> None:
                 path.unlink()
 
 
+def size_of_all(root: Path) -> int:
+    """Bytes of the artifacts in `root`; what goes away meanwhile counts nothing."""
+    total = 0
+    for path in root.glob("*/*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
 def delete(directory: Path) -> None:
     """Take an artifact away; again does nothing. A crash leaves it whole, or `*.part` for `sweep`.
 

@@ -26,7 +26,7 @@ from rich.text import Text
 from bot.api_client import ApiClient
 from bot.cli.connect import find_running, key_for, read_notice
 from bot.cli.copies import FILE
-from bot.services.status import size_of_models
+from storage.artifacts import size_of_all
 from storage.errors import InstanceLocked, PupilError
 from storage.lock import InstanceLock
 from storage.settings import DEFAULT_BASE, Settings, is_loopback, read_secret
@@ -114,7 +114,7 @@ def check_database(settings: Settings, *, running: bool) -> Check:
 
 def check_models(settings: Settings) -> Check:
     """What the versions' files take, and whether there is room for more."""
-    taken = size_of_models(settings.models)
+    taken = size_of_all(settings.models)
     existing = next(path for path in (settings.models, *settings.models.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     fine = free >= ROOM

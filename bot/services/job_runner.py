@@ -188,7 +188,10 @@ class JobRunner:
             self._wake.clear()
             while (job := await self._claim()) is not None:
                 self._start(job)
-            await self._tell_places()
+            try:
+                await self._tell_places()
+            except PupilError as error:  # told with the next look; no reason to claim nothing any more
+                log.warning("queue.not_told", extra={"why": str(error)})
             # A job that waits for its back-off is looked for again without being announced.
             with_timeout = asyncio.wait_for(self._wake.wait(), timeout=1.0)
             await asyncio.gather(with_timeout, return_exceptions=True)

@@ -6,12 +6,12 @@ import asyncio
 import shutil
 import time
 from collections import deque
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 from bot.services.serving import Serving
+from storage.artifacts import size_of_all
 from storage.classifiers import Classifiers
 from storage.errors import PupilError
 from trainer.protocol import Health
@@ -69,7 +69,7 @@ class StatusService:
             "latency_ms": {"p50": round(latencies.quantile(0.5), 2), "p99": round(latencies.quantile(0.99), 2)},
             "loop_lag_ms": self._lag.milliseconds,
             "trainer": await self._trainer_state(),
-            "models_bytes": await asyncio.to_thread(size_of_models, self._models),
+            "models_bytes": await asyncio.to_thread(size_of_all, self._models),
             "disk_free_bytes": shutil.disk_usage(self._space).free,
         }
 
@@ -93,12 +93,3 @@ class StatusService:
             "torch": health.torch,
         }
         return {name: value for name, value in told.items() if value is not None}
-
-
-def size_of_models(models: Path) -> int:
-    """Bytes of the files of all versions and base encoders; what goes away meanwhile counts nothing."""
-    total = 0
-    for path in models.glob("*/*"):
-        with suppress(OSError):
-            total += path.stat().st_size
-    return total

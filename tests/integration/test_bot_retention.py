@@ -112,7 +112,11 @@ async def test_a_version_without_files_is_refused_with_what_is_possible(system: 
 
 
 async def test_a_damaged_champion_steps_over_versions_without_files(
-    tmp_path: Path, trainer: FakeTrainer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    trainer: FakeTrainer,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with system_with(trainer, tmp_path / "data", monkeypatch, **KEEP) as system:
         classifier = await trained(system, versions=3)
@@ -126,6 +130,7 @@ async def test_a_damaged_champion_steps_over_versions_without_files(
         assert (await system.serving.answer(classifier, "text")).number == 0
         states = {number: each.state for number, each in (await versions_of(system, classifier)).items()}
         assert states == {3: VersionState.DAMAGED, 2: VersionState.RETIRED, 1: VersionState.RETIRED}
+    assert caplog.messages.count("version.damaged") == 1, "the others were not even tried"
 
 
 async def test_what_a_start_has_learned_stays_with_it(system: System, trainer: FakeTrainer, settings: Settings) -> None:

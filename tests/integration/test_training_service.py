@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -260,6 +261,32 @@ async def test_crash_between_registering_and_promoting_is_taken_up_after_the_sta
         assert update.job.state is JobState.SUCCEEDED
         assert [version.number for version in await system.services.promotion.versions(classifier)] == [1]
         assert (await system.serving.answer(classifier, "text")).number == 1
+
+
+@pytest.mark.parametrize("method", ["submit", "fetch_artifact"])
+async def test_what_the_trainer_has_deleted_meanwhile_is_another_attempt(
+    system: System, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The champion between its giving and the job, or the new version before it was fetched."""
+    lost = {
+        "submit": Conflict("This trainer does not have the model aa. Give it back first."),
+        "fetch_artifact": NotFound("This trainer has no file manifest.json of the model aa."),
+    }
+    real, failures = getattr(trainer, method), [lost[method]]
+
+    async def once(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await real(*arguments)
+
+    monkeypatch.setattr(trainer, method, once)
+    classifier = await taught(system)
+    asked = await system.services.training.request(LEAD, classifier)
+    assert isinstance(asked, Requested)
+    async with asyncio.timeout(60):
+        update = await system.services.training.wait("g", asked.job.id)
+    assert (update.job.state, update.job.attempt) == (JobState.SUCCEEDED, 2)
+    assert (await system.serving.answer(classifier, "text")).number == 1
 
 
 class TestFairness:

@@ -198,6 +198,14 @@ async def test_what_a_job_that_waits_was_given_stays_and_is_counted_once(folder:
     assert {champion, snapshot.name} <= {*await folder.sweep()}
 
 
+async def test_what_is_linked_from_elsewhere_frees_nothing_so_another_goes(folder: Folder) -> None:
+    linked, other = folder.artifact("linked", 3 * DAY, 50_000), folder.artifact("other", DAY, 50_000)
+    left = folder.run(inputs=(folder.store.artifacts / linked,))  # by a run that died with its trainer just now
+    folder.age(folder.store.artifacts / linked, 3 * DAY)
+    assert await folder.sweep(bytes=90_000) == [other]
+    assert left.inputs.is_dir()
+
+
 async def test_earlier_attempts_of_a_job_that_waits_stay(folder: Folder) -> None:
     first = folder.run(result=Result(RunState.FAILED, retryable=True))
     first.checkpoint.mkdir()
