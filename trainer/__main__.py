@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -104,6 +104,7 @@ def run_job(folder: Path, device: str, parent: int | None) -> None:
     from trainer.run_job import run
 
     run(folder, device)
+    _leave()
 
 
 @main.command(hidden=True)
@@ -134,6 +135,7 @@ def spare(device: str, parent: int) -> None:
     folder = await_folder(parent, load_ahead)
     set_up_logging()
     run(folder, device)
+    _leave()
 
 
 def begin_run(parent: int | None) -> None:
@@ -142,6 +144,16 @@ def begin_run(parent: int | None) -> None:
     set_up_logging()
     if parent is not None:
         end_with_parent(parent, on_end=lambda: None, grace=0.0)
+
+
+def _leave() -> NoReturn:
+    """End this process at once. The result is on disk, and somebody waits for the end of whatever wrote it: torch and
+    its kin take another 1.8 s of processor time to clear up.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
 
 
 def _cluster(
