@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help run test lint types bench bench-report clean
+.PHONY: help run test faults lint types bench bench-report clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -19,6 +19,9 @@ run: $(STAMP)  ## the playground (or Discord, with a token), the trainer and the
 
 test: $(STAMP)  ## every test, two files at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+faults: $(STAMP)  ## every fault 100 times, real trainings 3 times (hours); FAULT_ROUNDS=5 is quicker
+	$(BIN)/python -m tests.faults
 
 lint: $(STAMP)  ## ruff: rules and format
 	$(BIN)/ruff check .
