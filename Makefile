@@ -7,7 +7,7 @@ RAY_STAMP := .venv-ray/.installed
 # Ray listens on every address; a private network namespace keeps its ports to itself where the system permits one.
 ALONE := unshare --net --map-root-user sh -c 'ip link set lo up && exec "$$@"' sh
 
-.PHONY: help run test test-ray lint types bench bench-report clean
+.PHONY: help run test test-ray faults lint types bench bench-report clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -33,6 +33,9 @@ $(RAY_STAMP): pyproject.toml
 test-ray: $(RAY_STAMP)  ## the executors' contract and node losses on a real Ray cluster of this host
 	@if $(ALONE) true 2>/dev/null; then set -- $(ALONE); else set --; fi; \
 	"$$@" .venv-ray/bin/python -m pytest -m ray tests/contract/test_executors.py tests/integration/test_ray.py
+
+faults: $(STAMP)  ## every fault 100 times, real trainings 3 times (hours); FAULT_ROUNDS=5 is quicker
+	$(BIN)/python -m tests.faults
 
 lint: $(STAMP)  ## ruff: rules and format
 	$(BIN)/ruff check .

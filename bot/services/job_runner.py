@@ -12,6 +12,7 @@ import dataclasses
 import logging
 import random
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -186,15 +187,16 @@ class JobRunner:
     async def _claim_jobs(self) -> None:
         while True:
             self._wake.clear()
-            while (job := await self._claim()) is not None:
-                self._start(job)
             try:
+                while (job := await self._claim()) is not None:
+                    self._start(job)
                 await self._tell_places()
-            except PupilError as error:  # told with the next look; no reason to claim nothing any more
-                log.warning("queue.not_told", extra={"why": str(error)})
+            except PupilError as error:  # a full disk, a busy database: no reason never to look again
+                log.warning("queue.unread", extra={"why": str(error)})
             # A job that waits for its back-off is looked for again without being announced.
-            with_timeout = asyncio.wait_for(self._wake.wait(), timeout=1.0)
-            await asyncio.gather(with_timeout, return_exceptions=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._wake.wait()
 
     async def _claim(self) -> TrainingJob | None:
         """The next job; once TOGETHER are under way, only of a guild that has none among them."""

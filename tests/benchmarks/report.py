@@ -47,13 +47,13 @@ def compared(name: str, value: float, unit: str, peer: str, peer_value: float, *
     return Figure(name, value, unit, peer, value / peer_value, **more)
 
 
-def write(name: str, figures: Sequence[Figure], folder: Path = FOLDER) -> Path:
-    """Write `<folder>/<name>.json` with date, machine and the command that repeats it."""
+def write(name: str, figures: Sequence[Figure], folder: Path = FOLDER, command: str | None = None) -> Path:
+    """Write `<folder>/<name>.json` with date, machine and the command that repeats it (None: the benchmark's)."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
-        "command": f"python -m tests.benchmarks {name}",
+        "command": command or f"python -m tests.benchmarks {name}",
         "figures": [asdict(figure) for figure in figures],
     }
     path = folder / f"{name}.json"

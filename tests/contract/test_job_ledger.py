@@ -1,8 +1,9 @@
 """The job ledger under anything that can happen to it: workers that are late, clocks that jump, a process that dies.
 
 A state machine draws the steps. A worker holds a job as it knew it when it claimed it; after a crash the old ones live
-on, as a trainer would that comes back late. Whatever happens: a final job stays as it ended, attempts only grow, no
-stale write is accepted, a job becomes one version at most, which goes live once at most, and in the end every job ends.
+on, as a trainer would that comes back late. Whatever happens: a final job stays as it ended, attempts only grow and are
+three at most, no stale write is accepted, a job becomes one version at most, which goes live once at most and only in
+place of the champion it was compared with, and in the end every job ends.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from bot.services.job_runner import ATTEMPTS
 from storage.database import Database
 from storage.errors import Conflict
 from storage.records import FINAL_STATES, LEGAL_CHANGES, JobState, TrainingJob
@@ -27,6 +29,7 @@ from tests.contract.conftest import GUILD, Store, make_job, make_triage, make_ve
 STEPS = ("upload", "register", "promote", "succeed")
 """What a finishing worker does, in this order; it can die after each."""
 CLOCK = st.floats(0, 1e6)
+"""Every step has a clock of its own: it jumps both ways."""
 
 
 class Ledger(RuleBasedStateMachine):
@@ -77,11 +80,58 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(now=CLOCK)
     def try_again(self, now: float) -> None:
-        """The attempt under way is given up and the next one claimed; whoever works on the old one does not know."""
+        """The lease is over: the attempt is given up and the next one claimed; whoever works on it does not know."""
         for job in self.run(self.store.jobs.unfinished()):
-            if job.state is not JobState.QUEUED:
-                self.run(self.store.jobs.change(job, JobState.QUEUED, now, not_before=0.0))
+            self._give_up(job, now)
         self.claim(now=now)
+
+    @precondition(lambda self: self.workers)
+    @rule(number=st.integers(0, 99), retryable=st.booleans(), now=CLOCK)
+    def fail(self, number: int, retryable: bool, now: float) -> None:
+        """A worker's training failed. What may pass is tried again, the same labels would fail the same way."""
+        job = self.worker(number)
+        before = self.current(job)
+        try:
+            self._give_up(job, now) if retryable else self.run(self.store.jobs.change(job, JobState.FAILED, now))
+        except Conflict:
+            assert before.attempt != job.attempt or before.state in {*FINAL_STATES, JobState.QUEUED}
+            assert self.current(job) == before
+        else:
+            assert before.attempt == job.attempt, "a stale attempt ended the job"
+
+    def _give_up(self, job: TrainingJob, now: float) -> None:
+        """As the bot does it: three attempts, then it is over."""
+        if job.state is JobState.QUEUED:
+            return
+        if job.attempt >= ATTEMPTS:
+            self.run(self.store.jobs.change(job, JobState.ABANDONED, now))
+        else:
+            self.run(self.store.jobs.change(job, JobState.QUEUED, now, not_before=0.0))
+
+    @precondition(lambda self: self.workers)
+    @rule(number=st.integers(0, 99), now=CLOCK)
+    def promote_without_looking(self, number: int, now: float) -> None:
+        """The champion was another one when this job began: the pointer is compared, and stays."""
+        job = self.worker(number)
+        made = self.read("SELECT number, state FROM versions WHERE job_id = ?", job.id)
+        if not made or made[0]["state"] != "candidate":
+            return
+        champion = self.run(self.store.registry.champion(GUILD, self.triage.id))
+        promote = self.store.registry.promote
+        try:
+            self.run(promote(GUILD, self.triage.id, made[0]["number"], job.champion, "gate", "better", now))
+        except Conflict:
+            assert champion != job.champion
+            assert self.run(self.store.registry.champion(GUILD, self.triage.id)) == champion
+        else:
+            assert champion == job.champion, "it took the place of a version that it was not compared with"
+
+    @rule(now=CLOCK)
+    def roll_back(self, now: float) -> None:
+        """A lead steps back to the base while trainings go on that were to be compared with the champion."""
+        champion = self.run(self.store.registry.champion(GUILD, self.triage.id))
+        if champion:
+            self.run(self.store.registry.promote(GUILD, self.triage.id, 0, champion, "lead", "rolled back", now))
 
     @precondition(lambda self: self.workers)
     @rule(
@@ -92,6 +142,8 @@ class Ledger(RuleBasedStateMachine):
     )
     def change(self, number: int, state: JobState, now: float, wait: float) -> None:
         job = self.worker(number)
+        if state is JobState.QUEUED and job.attempt >= ATTEMPTS:
+            return  # how often it is tried is up to the bot: see `_give_up`
         before = self.current(job)
         legal = state in LEGAL_CHANGES[before.state] or (state is before.state and state not in FINAL_STATES)
         try:
@@ -162,6 +214,7 @@ class Ledger(RuleBasedStateMachine):
     def what_ended_stays_as_it_ended_and_attempts_only_grow(self) -> None:
         for found in self.read("SELECT id, state, attempt FROM jobs"):
             state, name = JobState(found["state"]), found["id"]
+            assert found["attempt"] <= ATTEMPTS
             assert self.ended.get(name, state) is state
             assert found["attempt"] >= self.attempts.get(name, 0)
             self.attempts[name] = found["attempt"]
@@ -177,16 +230,24 @@ class Ledger(RuleBasedStateMachine):
         live = self.read("SELECT number, count(*) AS times FROM promotions WHERE by = 'gate' GROUP BY number")
         assert all(found["times"] == 1 for found in live)
 
+    @invariant()
+    def each_version_took_the_place_of_the_one_before(self) -> None:
+        champion = 0
+        for found in self.read("SELECT number, previous FROM promotions ORDER BY id"):
+            assert found["previous"] == champion
+            champion = found["number"]
+        assert self.run(self.store.registry.champion(GUILD, self.triage.id)) == champion
+
     def teardown(self) -> None:
         """A bot that is left in peace brings every job to its end."""
         try:
             for job in self.run(self.store.jobs.unfinished()):
-                if job.state is not JobState.QUEUED:
-                    self.run(self.store.jobs.change(job, JobState.QUEUED, 0.0))
+                self._give_up(job, 0.0)
             while (job := self.run(self.store.jobs.claim(1e9))) is not None:
                 for step in STEPS:
                     job = self._step(job, step, 1e9)
-            assert self.run(self.store.jobs.unfinished()) == []
+            states = {JobState(found["state"]) for found in self.read("SELECT state FROM jobs")}
+            assert states <= FINAL_STATES
         finally:
             self.run(self.db.__aexit__(None, None, None))
             self.runner.close()

@@ -31,7 +31,7 @@ from tests.fakes.tcp_proxy import TcpProxy
 from tests.faults import crash
 from tests.faults.kit import LABELS
 from tests.faults.nursery import Nursery
-from tests.faults.processes import TrainerProcess, is_alive, kill, strays, told_pid, tree, trainer_of
+from tests.faults.processes import TrainerProcess, is_alive, kill, strays, told_pid, trainer_of, tree
 
 FINAL = {"succeeded", "failed", "cancelled", "abandoned"}
 PATIENCE = 120.0
@@ -94,7 +94,7 @@ class World:
     # Life
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
+        self._session = aiohttp.ClientSession()
         if self.far:
             await self.proxy.__aenter__()
             self.trainer = TrainerProcess(self.trainer_data, self.control, self.real)
@@ -102,7 +102,7 @@ class World:
         await self.start_bot()
         first = [(f"{word} number {n} of the beginning", word) for n in range(12) for word in LABELS]
         await self.teach(first)
-        await self.answer()  # brings the base encoder here
+        await self.answer(120)  # brings the base encoder here
         self._asker = asyncio.create_task(self._ask_on())
         return self
 
@@ -194,8 +194,9 @@ class World:
 
     # What people do
 
-    async def call(self, method: str, path: str, body: Any = None) -> Any:
-        async with self._session.request(method, f"{self.url}/api/v1{path}", json=body) as response:
+    async def call(self, method: str, path: str, body: Any = None, limit: float = 15) -> Any:
+        patience = aiohttp.ClientTimeout(total=limit)
+        async with self._session.request(method, f"{self.url}/api/v1{path}", json=body, timeout=patience) as response:
             answer = await response.json()
             assert response.status < 400, (response.status, answer)
             return answer
@@ -205,8 +206,9 @@ class World:
         self.acked += rows
         self.taken += [text for text, _ in rows]
 
-    async def answer(self) -> str:
-        asked = await self.call("POST", "/classifiers/triage/predict", {"text": f"question {self.chance.random()}"})
+    async def answer(self, limit: float = 15) -> str:
+        question = {"text": f"question {self.chance.random()}"}
+        asked = await self.call("POST", "/classifiers/triage/predict", question, limit)
         return str(asked["version"])
 
     async def train(self) -> str:
@@ -346,8 +348,9 @@ class World:
         assert found["attempt"] in attempts, f"attempt {found['attempt']}, not one of {attempts}"
         after = await self.versions()
         new = [one for one in after["versions"] if one["number"] not in self._numbers(self._before)]
-        made = [(one["job"], one["state"]) for one in new]
-        assert made == ([(job, "champion")] if not self.real else [(job, new[0]["state"])]), made
+        assert [one["job"] for one in new] == [job], new
+        # What a real training makes is for the gate to judge; what a pretended one hands in is better.
+        assert new[0]["state"] == "champion" or self.real, new
         await self.settled()
         return found
 
@@ -431,7 +434,7 @@ class World:
     def told(self) -> str:
         """The end of the bot's log, for whoever reads a failure."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return "\n".join([line for line in lines if "question.answered" not in line][-25:])
+        return "\n".join([line for line in lines if "question." not in line and "commit.failed" not in line][-25:])
 
     @staticmethod
     def _numbers(versions: Json) -> set[int]:

@@ -17,7 +17,16 @@ import bot.services.serving as serving_module
 from bot.app import System
 from bot.services.people import Actor, Role
 from bot.services.training import NotYet, Requested
-from storage.errors import ArtifactError, Busy, Conflict, InvalidInput, NotAllowed, NotFound, TrainerUnavailable
+from storage.errors import (
+    ArtifactError,
+    Busy,
+    Conflict,
+    DiskFull,
+    InvalidInput,
+    NotAllowed,
+    NotFound,
+    TrainerUnavailable,
+)
 from storage.records import CandidateKind, Classifier, JobState, Source, TrainingJob, VersionState
 from storage.settings import load_settings
 from tests.fakes.fake_trainer import FakeTrainer, report_of, system_with
@@ -110,6 +119,21 @@ async def test_a_failure_that_may_pass_is_tried_three_times_and_another_once(
 async def test_an_unreachable_trainer_is_waited_for(system: System, trainer: FakeTrainer) -> None:
     trainer.poll_errors = [TrainerUnavailable("Nobody answers.")] * 2
     assert await train(system, await taught(system)) == (JobState.SUCCEEDED, None)
+
+
+async def test_a_disk_that_was_full_for_a_moment_leaves_no_job_behind(
+    system: System, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, trouble = system.stores.jobs.claim, [DiskFull("The disk is full.")] * 2
+
+    async def claim_or_not(*arguments: object) -> TrainingJob | None:
+        if trouble:
+            raise trouble.pop()
+        return await claim(*arguments)
+
+    monkeypatch.setattr(system.stores.jobs, "claim", claim_or_not)
+    assert await train(system, await taught(system)) == (JobState.SUCCEEDED, None)
+    assert not trouble
 
 
 async def test_a_training_that_never_ends_is_stopped_and_not_tried_again(
