@@ -40,8 +40,8 @@ NICENESS = 10
 What holds the interpreter for long is not done in them: waiting for a core with it would stop everybody (LOG.md)."""
 
 MODEL_TYPES = frozenset(
-    "albert bert camembert deberta-v2 distilbert electra modernbert mpnet roberta xlm-roberta".split()
-)
+    {"albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta"}
+) | {"xlm-roberta"}
 """What config.json may say a version is: those that a trainer makes (`trainer.bases.MODEL_TYPES`, which a bot cannot
 import). Nothing here reads the weights beside it, but whoever exports a version, or trains on from it, will."""
 

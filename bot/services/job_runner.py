@@ -273,7 +273,8 @@ class JobRunner:
                 await asyncio.sleep(min(1.0, self._lease / 10))
                 await self._try_to_hand_over(job, spec)
                 continue
-            patience.heard(time.monotonic(), waiting=status.state is RunState.WAITING, moved=bool(status.events))
+            now = time.monotonic()
+            patience.heard(now, waiting=status.state is RunState.WAITING, moved=bool(status.events))
             if self._note_place(status) and not status.events:
                 await self.announce(job)
             if status.events:
@@ -281,12 +282,12 @@ class JobRunner:
             if status.state is RunState.SUCCEEDED and status.artifact is not None:
                 return await self._finish(job, status.artifact)
             self._raise_if_ended(status)
-            if patience.is_over(time.monotonic()):
+            if patience.is_over(now):
                 raise TrainingFailed(
                     f"The training took more than {self._hours:g} hours and was stopped. An operator can give it more "
                     f"(`training_hours`), or a GPU."
                 )
-            if patience.is_stalled(time.monotonic()):
+            if patience.is_stalled(now):
                 await self._trainer.cancel(job.id)
                 raise TrainerUnavailable("The training made no step for 15 minutes and was stopped.")
 
