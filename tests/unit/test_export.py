@@ -104,6 +104,23 @@ def test_one_loud_channel_does_not_drown_the_others(tmp_path: Path, monkeypatch:
     assert evened < error("as it is") / 2
 
 
+def test_from_memory_it_is_the_same_as_from_files(source: Path, tmp_path: Path) -> None:
+    known = graph.Known()
+    first = export_encoder(source, tmp_path / "files")
+    for _ in range(2):  # the second time with what is known by then
+        export_encoder(source, tmp_path / "memory", network=Network(source), known=known, alike=first)
+        for path in (tmp_path / "files").iterdir():
+            assert path.read_bytes() == (tmp_path / "memory" / path.name).read_bytes(), path.name
+
+
+def test_a_table_is_quantized_once_and_anew_when_it_has_changed_where_it_lies() -> None:
+    table, known = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32), graph.Known()
+    steps, scale = known.int8(table)
+    assert known.int8(table.copy())[0] is steps
+    table *= 2  # as training does
+    assert np.array_equal(known.int8(table)[1], 2 * scale)
+
+
 def test_a_missing_weight_is_named(tmp_path: Path) -> None:
     directory = make_tiny_encoder(tmp_path / "tiny")
     weights = load_file(directory / "model.safetensors")
