@@ -191,7 +191,10 @@ def main() -> None:
     name, folder = sys.argv[1:]
     sys.stdin.read()
     kill(f"{name}-")
-    shutil.rmtree(folder, ignore_errors=True)
+    deadline = time.monotonic() + 10
+    while Path(folder).exists() and time.monotonic() < deadline:  # somebody who is dying may write once more
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

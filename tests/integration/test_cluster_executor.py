@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from storage.errors import Conflict, InvalidInput, NotFound, TrainerUnavailable
 from tests.fakes.fake_cluster import TOKEN, FakeCluster
 from tests.fakes.fake_job import COMMAND
 from tests.fakes.trainer_bench import KEY, Bench, appeared, bench, gone, is_alive, told_to_process
+from trainer.children import child_environment
 from trainer.executors import lending
 from trainer.executors.base import Executor, Exit, Run
 from trainer.executors.borrowing import Link, place
@@ -100,6 +103,39 @@ async def test_no_secret_is_told_to_any_process(cluster: FakeCluster, tmp_path: 
         assert key_from(TOKEN).encode() not in told
         assert b"RAY_AUTH" not in told_to_process(work)
         assert TOKEN not in cluster.jobs[f"{JOB}-1"].entrypoint
+
+
+async def serve(cluster: FakeCluster, folder: Path, *options: str) -> tuple[int | None, str]:
+    """The service's exit code, None once it says that it is ready; and the line that it began or ended with."""
+    command = [sys.executable, "-m", "trainer", "serve", "--port", "0", "--data", str(folder), "--executor", "ray"]
+    command += ["--ray-address", cluster.url, "--ray-token-file", str(cluster.token_file), *options]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=child_environment())
+    assert process.stdout is not None
+    async with asyncio.timeout(120):
+        first = (await process.stdout.readline()).decode()
+        if first:
+            process.terminate()
+        _, errors = await process.communicate()
+    return (None, first) if first else (process.returncode, errors.decode().splitlines()[-1])
+
+
+async def test_the_service_does_not_start_with_an_open_cluster(cluster: FakeCluster, tmp_path: Path) -> None:
+    cluster.is_open = True
+    code, told = await serve(cluster, tmp_path / "trainer")
+    assert code == 1
+    assert "answers without a token" in told
+
+
+async def test_the_service_starts_with_a_cluster_that_asks_for_its_token(cluster: FakeCluster, tmp_path: Path) -> None:
+    code, told = await serve(cluster, tmp_path / "trainer", "--ray-jobs", "2", "--ray-files", "127.0.0.1:0")
+    assert (code, json.loads(told)["ready"]) == (None, True)
+
+
+async def test_an_address_for_files_without_a_port_is_refused(cluster: FakeCluster, tmp_path: Path) -> None:
+    code, told = await serve(cluster, tmp_path / "trainer", "--ray-files", "10.0.0.7")
+    assert code == 1
+    assert "10.0.0.7:8741" in told
 
 
 # What is asked of the cluster
@@ -192,11 +228,9 @@ async def test_a_job_that_the_cluster_gave_up_waiting_for_is_sent_again(cluster:
     cluster.full = True
     async with trainer(tmp_path, cluster) as served:
         await served.submit()
-        while not cluster.submitted:
-            await asyncio.sleep(0.02)
+        await until(lambda: bool(cluster.submitted))
         cluster.give_up(f"{JOB}-1")
-        while len(cluster.submitted) < 2:
-            await asyncio.sleep(0.02)
+        await until(lambda: len(cluster.submitted) == 2)
         await cluster.make_room()
         assert (await served.outcome()).state is RunState.SUCCEEDED
 
@@ -207,8 +241,7 @@ async def test_a_job_that_waits_for_a_host_can_be_cancelled_and_never_begins(
     cluster.full = True
     async with trainer(tmp_path, cluster) as served:
         await served.submit()
-        while not cluster.submitted:
-            await asyncio.sleep(0.02)
+        await until(lambda: bool(cluster.submitted))
         await served.client.cancel(JOB)
         assert (await served.outcome()).state is RunState.CANCELLED
         await cluster.make_room()
@@ -257,8 +290,7 @@ async def test_a_lost_host_ends_the_run_and_the_next_attempt_has_the_checkpoint(
         await served.submit([["checkpoint"], ["event", 0.5], ["sleep", 600]])
         pid = await served.started()
         checkpoint = served.run_file("checkpoint")
-        while not (checkpoint.is_dir() and any(checkpoint.iterdir())):
-            await asyncio.sleep(0.02)
+        await until(lambda: any(checkpoint.glob("*")))
         cluster.lose_host(f"{JOB}-1")
         outcome = await served.outcome()
         assert (outcome.state, outcome.retryable) == (RunState.FAILED, True)
@@ -399,6 +431,12 @@ def test_what_killed_runs_left_on_a_host_is_removed(tmp_path: Path, monkeypatch:
             assert other.is_dir()
             assert not left.exists()
     assert list(living.parent.iterdir()) == []
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 def parent_of(pid: int) -> int:

@@ -114,8 +114,10 @@ async def test_ray_refuses_a_second_job_of_the_same_name(ray_cluster: RayCluster
 
 async def test_a_cancelled_job_leaves_nothing_on_the_cluster(executor: RayExecutor, tmp_path: Path) -> None:
     async with bench(tmp_path, executor, timeout=60) as served:
+        began = time.monotonic()
         await served.submit([["event", 0.1], ["sleep", 600]], job="c" * 8)
         pid = await served.started("c" * 8)
+        tell("submit to a worker that works (without torch)", began)
         await served.client.cancel("c" * 8)
         outcome = await served.outcome("c" * 8)
     assert outcome.state is RunState.CANCELLED
@@ -131,11 +133,14 @@ async def test_a_killed_program_ends_the_run_and_the_next_attempt_goes_on(
         await served.submit([["checkpoint"], ["event", 0.3], ["sleep", 600]], job=job)
         pid = await served.started(job)
         checkpoint = served.run_file("checkpoint", job)
-        while not (checkpoint.is_dir() and any(checkpoint.iterdir())):
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(120):
+            while not any(checkpoint.glob("*")):
+                await asyncio.sleep(0.05)
         (driver,) = (each for each in processes("trainer.executors.ray\0work", f"{job}-1") if each != os.getppid())
+        killed = time.monotonic()
         os.kill(driver if victim == "driver" else pid, signal.SIGKILL)
         outcome = await served.outcome(job)
+        tell(f"{victim} killed to seen", killed)
         assert (outcome.state, outcome.retryable) == (RunState.FAILED, True), outcome
         assert await gone(pid, 30)
         await served.submit(job=job, attempt=2)

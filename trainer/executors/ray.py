@@ -107,7 +107,11 @@ class RayExecutor(Executor):
         ConfigurationError: the cluster runs what anybody sends it, or refuses our token.
         TrainerUnavailable: it cannot be reached now.
         """
-        await self._api.require_token()
+        try:
+            await self._api.require_token()
+        except ConfigurationError:  # it will not be used
+            await self._api.close()
+            raise
 
     async def start(self, run_id: str, folder: Path) -> Run:
         async with self._starting:
