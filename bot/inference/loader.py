@@ -40,7 +40,18 @@ NICENESS = 10
 What holds the interpreter for long is not done in them: waiting for a core with it would stop everybody (LOG.md)."""
 
 MODEL_TYPES = frozenset(
-    {"bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "albert", "deberta-v2", "modernbert"}
+    {
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "distilbert",
+        "electra",
+        "mpnet",
+        "albert",
+        "deberta-v2",
+        "modernbert",
+    }
 )
 """What config.json may say a version is: those that a trainer makes (`trainer.bases.MODEL_TYPES`, which a bot cannot
 import). Nothing here reads the weights beside it, but whoever exports a version, or trains on from it, will."""

@@ -1,7 +1,7 @@
 """A version that verifies, loads and answers, made once: what a pretended training hands in as its result.
 
-    <kit>/base/     the tiny encoder, exported as it is served
-    <kit>/version/  a head for `LABELS`, and a report that the gate finds better
+<kit>/base/     the tiny encoder, exported as it is served
+<kit>/version/  a head for `LABELS`, and a report that the gate finds better
 """
 
 from __future__ import annotations

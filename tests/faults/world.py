@@ -31,7 +31,7 @@ from tests.fakes.tcp_proxy import TcpProxy
 from tests.faults import crash
 from tests.faults.kit import LABELS
 from tests.faults.nursery import Nursery
-from tests.faults.processes import TrainerProcess, is_alive, kill, strays, told_pid, tree, trainer_of
+from tests.faults.processes import TrainerProcess, is_alive, kill, strays, told_pid, trainer_of, tree
 
 FINAL = {"succeeded", "failed", "cancelled", "abandoned"}
 PATIENCE = 120.0
