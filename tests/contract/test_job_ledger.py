@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from bot.services.job_runner import ATTEMPTS
 from storage.database import Database
 from storage.errors import Conflict
-from storage.records import FINAL_STATES, LEGAL_CHANGES, JobState, TrainingJob
+from storage.records import FINAL_STATES, LEGAL_CHANGES, JobState, TrainingJob, VersionState
 from storage.rows import rows
 from tests.contract.conftest import GUILD, Store, make_job, make_triage, make_version
 
@@ -108,16 +108,16 @@ class Ledger(RuleBasedStateMachine):
         else:
             self.run(self.store.jobs.change(job, JobState.QUEUED, now, not_before=0.0))
 
+    @precondition(lambda self: self.workers)
     @rule(number=st.integers(0, 99), expected=st.integers(0, 3), now=CLOCK)
     def promote_without_looking(self, number: int, expected: int, now: float) -> None:
-        """Any version, by somebody who believes that `expected` is champion: the pointer is compared, and else stays."""
-        made = self.read("SELECT number FROM versions WHERE state = 'candidate' ORDER BY number")
-        if not made:
-            return
+        """A worker's version, by somebody who believes that `expected` is champion: the pointer is compared first."""
+        version = self.run(self.store.registry.add(make_version(self.triage.classifier, self.worker(number).id)))
         champion = self.run(self.store.registry.champion(GUILD, self.triage.id))
-        candidate = made[number % len(made)]["number"]
+        if version.state is not VersionState.CANDIDATE:
+            return
         try:
-            self.run(self.store.registry.promote(GUILD, self.triage.id, candidate, expected, "gate", "better", now))
+            self.run(self.store.registry.promote(GUILD, self.triage.id, version.number, expected, "gate", "better", now))
         except Conflict:
             assert expected != champion
         else:
