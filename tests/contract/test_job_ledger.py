@@ -117,7 +117,9 @@ class Ledger(RuleBasedStateMachine):
         if version.state is not VersionState.CANDIDATE:
             return
         try:
-            self.run(self.store.registry.promote(GUILD, self.triage.id, version.number, expected, "gate", "better", now))
+            self.run(
+                self.store.registry.promote(GUILD, self.triage.id, version.number, expected, "gate", "better", now)
+            )
         except Conflict:
             assert expected != champion
         else:
