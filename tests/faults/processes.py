@@ -96,8 +96,10 @@ class TrainerProcess:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", self._module, "serve", "--port", "0", "--data", str(self.data)),
                 *("--key-file", str(self.key_file), "--device", "cpu"),
+                *("--parent", str(os.getpid())),  # ends with the test, however that ends
                 cwd=ROOT,
                 env=environment(FAULTS_CONTROL=str(self._control)),
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
             )

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(REAL_ROUNDS == 0, reason="real trainings under faults: `make faults` plays them"),
 ]
-RECIPE = {"frozen_layers": 0, "body_rate": 0.005, "epochs": 30, "checkpoint_seconds": 0, "least_steps": 150}
+RECIPE = {"frozen_layers": 0, "body_rate": 0.005, "epochs": 10, "checkpoint_seconds": 0, "least_steps": 60}
 AT = (0.1, 0.75)
 """Where of a training a fault comes: shares of it."""
 
