@@ -1,18 +1,17 @@
 """Paired outcomes to an EvaluationReport: candidate and champion on the same rows, as served.
 
 It measures; whether a candidate is good enough is decided elsewhere. It knows label names and counts, no texts, no
-vectors. Precision, recall and F1 are scikit-learn's to the last bit, without the second that importing it takes.
+vectors.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from storage.records import Certainty, EvaluationReport, LabelReport, PairedOutcome, Split
 from trainer.model.calibration import precision_threshold
@@ -114,8 +113,7 @@ def _macro_f1(truth: list[str], answers: list[str]) -> float:
     """Over the labels that have evaluated rows: a label without any says nothing."""
     if not truth:
         return 0.0
-    counts = _counts(truth, answers, sorted(set(truth)))
-    return float(_share(2 * counts.right, counts.rows + counts.answers).mean())
+    return float(f1_score(truth, answers, labels=sorted(set(truth)), average="macro", zero_division=0.0))
 
 
 def _by_label(
@@ -124,36 +122,16 @@ def _by_label(
     if not truth:
         return tuple(LabelReport(label, 0, 0.0, 0.0, 0.0) for label in labels)
     names = list(labels)
-    counts, before = _counts(truth, candidate, names), _counts(truth, champion, names)
-    precision, recall = _share(counts.right, counts.answers), _share(counts.right, counts.rows)
-    recall_before = _share(before.right, before.rows)
+    precision, recall, _, rows = precision_recall_fscore_support(truth, candidate, labels=names, zero_division=0.0)
+    _, before, _, _ = precision_recall_fscore_support(truth, champion, labels=names, zero_division=0.0)
     return tuple(
-        LabelReport(name, int(counts.rows[i]), float(precision[i]), float(recall[i]), float(recall_before[i]))
+        LabelReport(name, int(rows[i]), float(precision[i]), float(recall[i]), float(before[i]))
         for i, name in enumerate(names)
     )
 
 
 def _confusion(truth: list[str], candidate: list[str], labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    counts = Counter(zip(truth, candidate, strict=True))
-    return tuple(tuple(counts[label, answer] for answer in labels) for label in labels)
-
-
-class _Counts(NamedTuple):
-    """By label, int64 [K]."""
-
-    right: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    answers: NDArray[np.int64]
-
-
-def _counts(truth: Sequence[str], answers: Sequence[str], labels: Sequence[str]) -> _Counts:
-    right = [label for label, answer in zip(truth, answers, strict=True) if label == answer]
-    columns = [
-        np.array([found[label] for label in labels], np.int64) for found in map(Counter, (right, truth, answers))
-    ]
-    return _Counts(*columns)
-
-
-def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    """0 where there is nothing to have a share of."""
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    if not truth:
+        return tuple((0,) * len(labels) for _ in labels)
+    counts = confusion_matrix(truth, candidate, labels=list(labels))
+    return tuple(tuple(int(count) for count in row) for row in counts)

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from storage.records import EvaluationReport, PairedOutcome, Split
 from trainer.evaluate import Judged, calibration_error, evaluate, pair
@@ -33,23 +30,6 @@ def test_accuracy_f1_and_confusion_are_the_candidates() -> None:
     assert found.confusion == ((1, 1, 0), (0, 1, 0), (0, 0, 1))
     bug = found.labels[0]
     assert (bug.label, bug.rows, bug.precision, bug.recall, bug.champion_recall) == ("bug", 2, 1.0, 0.5, 1.0)
-
-
-answered = st.sampled_from([*LABELS, "archived"])
-
-
-@given(st.lists(st.tuples(st.sampled_from(LABELS), answered, st.sampled_from(LABELS)), min_size=1, max_size=60))
-def test_figures_are_those_of_scikit_learn_to_the_last_bit(rows: list[tuple[str, str, str]]) -> None:
-    truth, champion, candidate = (list(column) for column in zip(*rows, strict=True))
-    found, asked = report(truth, champion, candidate), sorted(set(truth))
-    for answers, ours in ((candidate, found.candidate_macro_f1), (champion, found.champion_macro_f1)):
-        assert ours == f1_score(truth, answers, labels=asked, average="macro", zero_division=0.0)
-    names = list(LABELS)
-    precision, recall, _, _ = precision_recall_fscore_support(truth, candidate, labels=names, zero_division=0.0)
-    _, before, _, _ = precision_recall_fscore_support(truth, champion, labels=names, zero_division=0.0)
-    columns = zip(precision, recall, before, strict=True)
-    assert [(each.precision, each.recall, each.champion_recall) for each in found.labels] == list(columns)
-    assert found.confusion == tuple(map(tuple, confusion_matrix(truth, candidate, labels=names).tolist()))
 
 
 def test_pairs_keep_their_columns_apart() -> None:
