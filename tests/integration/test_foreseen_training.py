@@ -42,7 +42,7 @@ async def warmed(trainer: FakeTrainer) -> int:
 async def before_a_slot(system: System, classifier: Classifier, *, seconds: float) -> datetime:
     """A nightly schedule, and a moment so long before its next slot."""
     await system.services.training.schedule(LEAD, classifier, NIGHTLY, None)
-    (night,) = next_slots(NIGHTLY, "UTC", datetime.now(UTC) + timedelta(minutes=5), count=1)
+    (night,) = next_slots(NIGHTLY, "UTC", datetime.now(UTC), count=1)
     await system.services.training.tick(night - timedelta(seconds=120))
     return night - timedelta(seconds=seconds)
 
