@@ -35,6 +35,7 @@ from statistics import median
 
 from bot.app import System, open_system
 from bot.services.people import Actor, Role
+from bot.services.slots import next_slots
 from bot.services.training import Requested
 from storage.records import Classifier, JobState, Source, TrainingJob, VersionState
 from storage.settings import Settings, load_settings
@@ -53,6 +54,7 @@ TARGETS = {COLD: 6.0, SPARE: 2.0}
 PHASES = ("queue", "start", "embed", "train", "export", "evaluate", "transfer", "swap")
 PARTS = {"embed": ("embed",), "train": ("train",), "export": ("load", "export"), "evaluate": ("head", "other")}
 """Phases by what the training's own stopwatch calls their parts."""
+NIGHTLY = "30 2 * * *"
 QUIET = 1.0
 """Seconds without any work after which a spare process has loaded what it loads."""
 PATIENCE = 120.0
@@ -121,9 +123,8 @@ class Bench:
     async def prepare(self, classifier: Classifier) -> int:
         """Let a slot come near; bytes (PSS) of the spare process once it has nothing more to load."""
         training = self._services.training
-        await training.schedule(LEAD, classifier, "30 2 * * *", None)
-        night = datetime.now(UTC).replace(hour=2, minute=30, second=0, microsecond=0) + timedelta(days=1)
-        await training.tick(night - timedelta(hours=12))  # what was due before is taken, and refused or not asked for
+        await training.schedule(LEAD, classifier, NIGHTLY, None)
+        (night,) = next_slots(NIGHTLY, "UTC", datetime.now(UTC), count=1)
         await training.tick(night - timedelta(seconds=60))
         await training.schedule(LEAD, classifier, None, None)
         return await _idle_spare(time.monotonic() + PATIENCE)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.app import System
+from bot.services.slots import next_slots
 from bot.services.training import Requested
 from storage.errors import NotFound, PupilError, TrainerUnavailable
 from storage.records import Classifier, JobState
@@ -17,7 +18,7 @@ from tests.fakes.fake_trainer import FakeTrainer, system_with
 from tests.fakes.tiny_encoder import make_tiny_base
 from tests.integration.test_training_service import LEAD, taught, train
 
-HOUR = timedelta(hours=1)
+NIGHTLY = "30 2 * * *"
 
 
 @pytest.fixture
@@ -40,9 +41,9 @@ async def warmed(trainer: FakeTrainer) -> int:
 
 async def before_a_slot(system: System, classifier: Classifier, *, seconds: float) -> datetime:
     """A nightly schedule, and a moment so long before its next slot."""
-    await system.services.training.schedule(LEAD, classifier, "30 2 * * *", None)
-    night = (datetime.now(UTC) + timedelta(days=1)).replace(hour=2, minute=30, second=0, microsecond=0)
-    await system.services.training.tick(night - 3 * HOUR)
+    await system.services.training.schedule(LEAD, classifier, NIGHTLY, None)
+    (night,) = next_slots(NIGHTLY, "UTC", datetime.now(UTC), count=1)
+    await system.services.training.tick(night - timedelta(seconds=120))
     return night - timedelta(seconds=seconds)
 
 
