@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.services.slots import next_slots, nominal, quiet_end
+from bot.services.slots import is_quiet, latest_slot, next_slots, nominal, quiet_end
 from storage.records import Schedule
 
 AHEAD = timedelta(seconds=90)
@@ -27,10 +27,10 @@ class Occasion:
 
 def comes_near(schedule: Schedule, new: int, now: datetime) -> Occasion | None:
     """The training that comes near, or None. `new` is how many labels no training has been asked for with."""
-    if not schedule.enabled:
+    quiet, zone, last, then = schedule.quiet, schedule.timezone, schedule.last_slot, now + AHEAD
+    if not schedule.enabled or (is_quiet(quiet, zone, now) and is_quiet(quiet, zone, then)):
         return None
-    if schedule.cron is not None:
-        quiet, last = schedule.quiet, schedule.last_slot
+    if schedule.cron is not None and latest_slot(schedule.cron, zone, last or "", then) is not None:
         soon = next_slots(schedule.cron, schedule.timezone, now, count=1, quiet=quiet, last_slot=last)
         if soon and soon[0] - now <= AHEAD:
             return Occasion(nominal(soon[0], schedule.timezone), counted=False)

@@ -87,8 +87,8 @@ def plant_points(file: Path) -> None:
     opened = Transport.open
 
     @asynccontextmanager
-    async def open_and_watch(self: Transport, artifact: str, name: str, start: int) -> AsyncIterator[Any]:
-        async with opened(self, artifact, name, start) as (offset, chunks):
+    async def open_and_watch(self: Transport, *asked: Any) -> AsyncIterator[Any]:
+        async with opened(self, *asked) as (offset, chunks):
 
             async def watched() -> AsyncIterator[bytes]:
                 async for chunk in chunks:

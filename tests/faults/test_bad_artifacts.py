@@ -58,7 +58,10 @@ async def is_refused(world: World, defect: str) -> None:
     world.script(steps(world.chance), defect=defect)
     outcome, damaged, sentence = OUTCOMES.get(defect, ELSE)
     if defect in SEALED:
-        (outcome, damaged), sentence = FAILED, "has no file" if defect.startswith("missing") else "of the model"
+        # What the trainer has lost, another attempt may bring; what is there and wrong stays wrong.
+        missing = defect.startswith("missing")
+        outcome, damaged = ("abandoned", False) if missing else FAILED
+        sentence = "has no file" if missing else "of the model"
     await world.fails(await world.train(), outcome, sentence, damaged=damaged)
 
 

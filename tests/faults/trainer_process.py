@@ -35,7 +35,7 @@ def told() -> dict[str, str]:
 def main() -> None:
     plant(POINTS, Path(os.environ["FAULTS_CONTROL"]) / "trainer.json")
     real = subprocess.SubprocessExecutor
-    subprocess.SubprocessExecutor = lambda _: real(COMMAND, told())  # type: ignore[assignment,misc]
+    subprocess.SubprocessExecutor = lambda _, spare: real(COMMAND, told())  # type: ignore[assignment,misc]
     program.main()
 
 
