@@ -59,7 +59,7 @@ async def fetch_artifact(source: Source, artifact: str, root: Path) -> Path:
         files = read_manifest(part).files
         _require_room(part, files, artifact)
         for name, entry in files.items():
-            await fetch_file(source, artifact, name, entry, part)
+            await fetch_file(source, artifact, name, entry, part, owner=f"the model {artifact[:12]}")
         await asyncio.to_thread(_publish, part, target)
     log.info("artifact.fetched", extra={"artifact": artifact, "bytes": sum(entry.bytes for entry in files.values())})
     return target
@@ -90,8 +90,8 @@ async def _fetch_manifest(source: Source, artifact: str, part: Path) -> None:
         raise ArtifactError(f"The trainer's manifest of the model {artifact[:12]} belongs to another id.")
 
 
-async def fetch_file(source: Source, artifact: str, name: str, entry: FileEntry, part: Path) -> None:
-    """One file to `part/name`, verified; damaged twice, it is not taken.
+async def fetch_file(source: Source, artifact: str, name: str, entry: FileEntry, part: Path, *, owner: str) -> None:
+    """One file to `part/name`, verified; damaged twice, it is not taken. `owner`: what people call the artifact.
 
     Raises:
         ArtifactError, TrainerUnavailable, NotFound, DiskFull, StorageError
@@ -103,7 +103,7 @@ async def fetch_file(source: Source, artifact: str, name: str, entry: FileEntry,
             return
         log.warning("artifact.file_damaged", extra={"artifact": artifact, "file": name})
         path.unlink()
-    raise ArtifactError(f"The file {name} of {artifact[:12]} arrived damaged twice; it was not taken.")
+    raise ArtifactError(f"The file {name} of {owner} arrived damaged twice; it was not taken.")
 
 
 async def _fill(source: Source, artifact: str, path: Path, size: int, sha256: str, *, exact: bool) -> None:

@@ -82,7 +82,8 @@ class Link:
             path = folder / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
             source = _Lent(self._transport, self._address(file.path))
-            await fetch_file(source, "the run", path.name, FileEntry(file.sha256, file.bytes), path.parent)
+            entry = FileEntry(file.sha256, file.bytes)
+            await fetch_file(source, "run", path.name, entry, path.parent, owner="the run")
             self._sent[file.path] = _state(path)
         self._kept = _names(folder)
 
