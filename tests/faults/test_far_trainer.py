@@ -136,7 +136,7 @@ async def test_connections_that_are_refused_for_a_while(world: World) -> None:
     await fails_for_a_while(world, Mode.REFUSE)
 
 
-@rounds(row="8")
+@rounds(row="8", slow=True)
 async def test_connections_that_are_accepted_and_not_answered_for_a_while(world: World) -> None:
     await fails_for_a_while(world, Mode.HALF_OPEN)
 
@@ -146,7 +146,7 @@ async def test_connections_from_which_nothing_comes_any_more_for_a_while(world: 
     await fails_for_a_while(world, Mode.BLACK_HOLE)
 
 
-@rounds(row="8")
+@rounds(row="8", slow=True)
 async def test_everything_arrives_late(world: World) -> None:
     world.proxy.delay = world.chance.uniform(0.02, 0.25)
     await world.proxy.set(Mode.DELAY)
@@ -154,7 +154,7 @@ async def test_everything_arrives_late(world: World) -> None:
     await world.proxy.set(Mode.PASS)
 
 
-@rounds(row="3")
+@rounds(row="3", slow=True)
 async def test_every_connection_breaks_after_some_bytes_and_each_goes_on_where_the_last_was(world: World) -> None:
     world.proxy.cut_after = world.chance.randint(8_000, 60_000)
     world.proxy.carried = 0
