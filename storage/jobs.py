@@ -221,5 +221,6 @@ def _find(connection: sqlite3.Connection, guild: str, job_id: str) -> TrainingJo
 
 
 def job_from(found: sqlite3.Row) -> TrainingJob:
-    values = dict(found)
+    """The job in a row of all or some of the table's columns; its turn in the queue is nobody else's business."""
+    values = {name: value for name, value in dict(found).items() if name != "turn"}
     return TrainingJob(**(values | {"state": JobState(values["state"])}))

@@ -106,10 +106,11 @@ async def appeared(path: Path, limit: float = 60.0) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """Whether a process runs; a zombie does not, once its last thread is gone and with it what it had open."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+            state, *_ = fields = file.read().rpartition(")")[2].split()
+            return state not in "ZX" or int(fields[17]) > 1
     except (FileNotFoundError, ProcessLookupError):
         return False
 

@@ -76,7 +76,7 @@ async def test_bot_killed_in_an_epoch_finds_the_training_where_it_is(world: Worl
     assert await world.child_pid(job) == child, "it was trained twice"
 
 
-@rounds(row="3")
+@rounds(row="3", slow=True)
 async def test_bot_killed_in_a_download_from_afar_takes_the_same_result_later(world: World) -> None:
     world.order("bot", DOWNLOADING, hits=world.chance.randint(1, 12))
     job = await world.train()
