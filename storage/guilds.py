@@ -8,7 +8,7 @@ import sqlite_utils
 
 from storage.database import Database
 from storage.errors import NotFound
-from storage.jobs import job_from
+from storage.jobs import COLUMNS, job_from
 from storage.records import GuildSettings, TrainingJob
 from storage.rows import rows, value
 
@@ -59,7 +59,7 @@ class Guilds:
         def query(connection: sqlite3.Connection) -> list[TrainingJob]:
             found = rows(
                 connection,
-                "SELECT jobs.* FROM jobs WHERE state IN ('failed', 'abandoned') AND updated_at >= ? "
+                f"SELECT {COLUMNS} FROM jobs WHERE state IN ('failed', 'abandoned') AND updated_at >= ? "  # noqa: S608 - a constant
                 "AND requested_by = ? AND NOT EXISTS (SELECT 1 FROM morning_news AS told "
                 "WHERE told.guild = jobs.guild AND told.job_id = jobs.id) AND NOT EXISTS (SELECT 1 FROM jobs AS newer "
                 "WHERE newer.guild = jobs.guild AND newer.classifier_id = jobs.classifier_id "

@@ -26,10 +26,11 @@ CHANGEABLE = frozenset(
 
 _ACTIVE = "state IN ('queued', 'leased', 'running', 'uploading')"
 _VALID = "state NOT IN ('failed', 'cancelled', 'abandoned')"
-_COLUMNS = (
+COLUMNS = (
     "id, guild, classifier_id, key, snapshot, champion, state, attempt, requested_by, reason, created_at, updated_at, "
     "not_before, channel_id, message_id, last_event, progress, error, artifact, version"
 )
+"""Of the table, what a `TrainingJob` has: its turn in the queue is nobody else's business."""
 
 
 class Jobs:
@@ -124,7 +125,7 @@ class Jobs:
         found = await self._db.read(
             lambda connection: rows(
                 connection,
-                f"SELECT {_COLUMNS} FROM jobs WHERE {_ACTIVE} ORDER BY created_at, id",  # noqa: S608 - constants
+                f"SELECT {COLUMNS} FROM jobs WHERE {_ACTIVE} ORDER BY created_at, id",  # noqa: S608 - constants
             )
         )
         return [job_from(each) for each in found]
@@ -134,7 +135,7 @@ class Jobs:
         found = await self._db.read(
             lambda connection: rows(
                 connection,
-                f"SELECT {_COLUMNS} FROM jobs WHERE guild = ? AND classifier_id = ? "  # noqa: S608 - a constant
+                f"SELECT {COLUMNS} FROM jobs WHERE guild = ? AND classifier_id = ? "  # noqa: S608 - a constant
                 "ORDER BY created_at DESC, rowid DESC LIMIT ?",
                 (guild, classifier_id, limit),
             )
@@ -152,9 +153,9 @@ def _create(connection: sqlite3.Connection, job: TrainingJob) -> tuple[TrainingJ
     )
     if standing is not None:
         return standing, False
-    values = {column: getattr(job, column) for column in _COLUMNS.split(", ")}
+    values = {column: getattr(job, column) for column in COLUMNS.split(", ")}
     connection.execute(
-        f"INSERT INTO jobs ({_COLUMNS}) VALUES ({', '.join(f':{column}' for column in values)})",  # noqa: S608 - constants
+        f"INSERT INTO jobs ({COLUMNS}) VALUES ({', '.join(f':{column}' for column in values)})",  # noqa: S608 - constants
         values,
     )
     return job, True
@@ -209,7 +210,7 @@ def _sources(state: JobState) -> list[str]:
 
 
 def _first(connection: sqlite3.Connection, condition: str, *parameters: Any) -> TrainingJob | None:
-    found = row(connection, f"SELECT {_COLUMNS} FROM jobs WHERE {condition}", parameters)  # noqa: S608 - constants
+    found = row(connection, f"SELECT {COLUMNS} FROM jobs WHERE {condition}", parameters)  # noqa: S608 - constants
     return job_from(found) if found else None
 
 
@@ -221,6 +222,6 @@ def _find(connection: sqlite3.Connection, guild: str, job_id: str) -> TrainingJo
 
 
 def job_from(found: sqlite3.Row) -> TrainingJob:
-    """The job in a row of all or some of the table's columns; its turn in the queue is nobody else's business."""
-    values = {name: value for name, value in dict(found).items() if name != "turn"}
+    """The job in a row of `COLUMNS`."""
+    values = dict(found)
     return TrainingJob(**(values | {"state": JobState(values["state"])}))

@@ -78,6 +78,8 @@ def _doing(job: TrainingJob, progress: Progress | None, ahead: int | None) -> st
         return "fetching and checking the new version"
     if job.state is JobState.QUEUED and job.attempt:
         return f"attempt {job.attempt} did not work out; the next one follows"
+    if job.state is JobState.LEASED and job.error:  # the trainer is away, which may last
+        return f"not begun yet: {cut(sentence(job.error), 300)}"
     if ahead:
         return f"waiting, {ahead} ahead"
     if job.state is JobState.QUEUED or progress is None or ahead is not None:

@@ -31,15 +31,15 @@ def comes_near(schedule: Schedule, new: int, now: datetime) -> Occasion | None:
     if not schedule.enabled or (is_quiet(quiet, zone, now) and is_quiet(quiet, zone, then)):
         return None
     if schedule.cron is not None and latest_slot(schedule.cron, zone, last or "", then) is not None:
-        soon = next_slots(schedule.cron, schedule.timezone, now, count=1, quiet=quiet, last_slot=last)
+        soon = next_slots(schedule.cron, zone, now, count=1, quiet=quiet, last_slot=last)
         if soon and soon[0] - now <= AHEAD:
-            return Occasion(nominal(soon[0], schedule.timezone), counted=False)
+            return Occasion(nominal(soon[0], zone), counted=False)
     if schedule.after_labels is not None:
         missing = schedule.after_labels - new
-        ends = quiet_end(schedule.quiet, schedule.timezone, now)
+        ends = quiet_end(quiet, zone, now)
         if ends > now:  # it is quiet: what counts is what waits for the end
             waits = missing <= 0 and ends - now <= AHEAD
-            return Occasion(nominal(ends, schedule.timezone), counted=True) if waits else None
+            return Occasion(nominal(ends, zone), counted=True) if waits else None
         if new > 0 and 0 < missing <= max(1, round(LAST_SHARE * schedule.after_labels)):
             return Occasion(f"{new} of {schedule.after_labels} labels", counted=True)
     return None

@@ -235,10 +235,10 @@ class JobRunner:
         try:
             await self._attempt(job)
         except Conflict as error:
-            if await self._counts(job):  # the trainer lacks what it was just given, for instance
-                await self._again(job, str(error))
-            else:
-                log.info("job.superseded", extra={"job": job.id, "attempt": job.attempt})
+            # A newer attempt, or an end that somebody else gave it: `_again` leaves both alone. Or the trainer lacks
+            # what it was just given.
+            log.info("job.refused", extra={"job": job.id, "attempt": job.attempt, "why": str(error)})
+            await self._again(job, str(error))
         except TrainerUnavailable as error:
             await self._again(job, str(error))
         except (TrainingFailed, ArtifactError, InvalidInput, NotFound, StorageError) as error:
@@ -247,17 +247,12 @@ class JobRunner:
             log.exception("job.crashed", extra={"job": job.id, "attempt": job.attempt})
             await self._again(job, "Something went wrong on our side; the log has the details.")
 
-    async def _counts(self, job: TrainingJob) -> bool:
-        """Whether this attempt is still the job's newest, and not over."""
-        current = await self._jobs.get(job.guild, job.id)
-        return current.attempt == job.attempt and not current.state.is_final
-
     async def _attempt(self, job: TrainingJob) -> None:
         """One claim, from handing it over to its outcome. Raises TrainerUnavailable where another attempt may help."""
         spec = await self._spec(job)
         await self._hand_over_patiently(job, spec)
         if job.state is JobState.LEASED:
-            job = await self._jobs.change(job, JobState.RUNNING, time.time(), last_event=0)
+            job = await self._jobs.change(job, JobState.RUNNING, time.time(), last_event=0, error=None)
             await self.announce(job)
         patience = Patience(time.monotonic(), lease=self._lease, deadline=self._hours * 3600)
         while True:

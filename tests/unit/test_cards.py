@@ -361,6 +361,12 @@ class TestTrainings:
         running = job_card(JobUpdate(job(JobState.RUNNING, attempt=2), CLASSIFIER, "v0"))
         assert running.body.endswith("asked for by <@1> · attempt 2")
 
+    def test_a_training_for_which_the_trainer_is_away_says_so(self) -> None:
+        away = replace(job(JobState.LEASED, attempt=1), error="The trainer cannot be reached.")
+        assert "not begun yet: The trainer cannot be reached." in job_card(JobUpdate(away, CLASSIFIER, "v0")).body
+        begun = job_card(JobUpdate(replace(away, state=JobState.RUNNING), CLASSIFIER, "v0"))
+        assert "cannot be reached" not in begun.body
+
     @pytest.mark.parametrize(("state", "attempt"), [(JobState.QUEUED, 0), (JobState.LEASED, 1), (JobState.RUNNING, 2)])
     def test_a_training_that_waits_says_how_many_are_ahead(self, state: JobState, attempt: int) -> None:
         older = Progress(3, Phase.TRAINING, 0.36, epoch=2, epochs=5)  # of an attempt before this one
