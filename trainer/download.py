@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -60,7 +60,7 @@ async def fetch_artifact(source: Source, artifact: str, root: Path) -> Path:
         _require_room(part, files, artifact)
         for name, entry in files.items():
             await fetch_file(source, artifact, name, entry, part, owner=f"the model {artifact[:12]}")
-        await asyncio.to_thread(_publish, part, target)
+        await asyncio.to_thread(_publish, part, target, files.keys())
     log.info("artifact.fetched", extra={"artifact": artifact, "bytes": sum(entry.bytes for entry in files.values())})
     return target
 
@@ -147,13 +147,13 @@ def _require_room(part: Path, files: dict[str, FileEntry], artifact: str) -> Non
         )
 
 
-def _publish(part: Path, target: Path) -> None:
+def _publish(part: Path, target: Path, files: Collection[str]) -> None:
+    """Make verified files an artifact; what else lies there is not part of it."""
     for path in part.iterdir():
-        if path.name not in ALLOWED:  # nothing of ours is called so
-            path.unlink()
-        else:
+        if path.name == MANIFEST or path.name in files:
             sync_file(path)
+        else:
+            path.unlink()
     sync_directory(part)
-    verify(part, target.name)
     part.rename(target)
     sync_directory(target.parent)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from storage.errors import ArtifactError
-from trainer.bases import BERT_FAMILY
+from trainer.bases import BERT_FAMILY, read_settings
 from trainer.graph import Known, write_graph
 from trainer.model.encoder import OUTPUT, Encoder
 from trainer.network import Network
@@ -84,6 +84,16 @@ def export_encoder(
     (out / "canary.json").write_text(json.dumps(canary, ensure_ascii=False), encoding="utf-8")
     log.info("encoder.exported", extra={"precision": precision, "bytes": encoder.bytes})
     return encoder
+
+
+def is_export(directory: Path, source: Path, precision: str) -> bool:
+    """Whether `directory` was exported from `source` as it is configured today. The weights are not looked at."""
+    try:
+        described = json.loads((directory / "encoder.json").read_text(encoding="utf-8"))
+        same_tokens = (directory / "tokenizer.json").read_bytes() == (source / "tokenizer.json").read_bytes()
+    except (OSError, ValueError):
+        return False
+    return same_tokens and described == read_settings(source).described() | {"precision": precision}
 
 
 class _UnitVector(nn.Module):

@@ -37,9 +37,9 @@ class Exports:
             raise InvalidInput("That is no name of a base encoder.")
         if precision not in PRECISIONS:
             raise InvalidInput(f"The precision {precision[:20]} is unknown; {' and '.join(PRECISIONS)} are possible.")
-        folder = self._store.base_folder(base, precision)
-        if (known := self._known(folder)) is not None:
+        if (known := self._store.exported(base, precision)) is not None:
             return known
+        folder = self._store.base_folder(base, precision)
         task = self._tasks.get(folder.path.name)
         if task is None:
             task = self._tasks[folder.path.name] = asyncio.create_task(self._export(base, folder, precision))
@@ -58,12 +58,6 @@ class Exports:
     async def close(self) -> None:
         """Wait for the ends of the runs; the executor was closed before."""
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-
-    def _known(self, folder: RunFolder) -> str | None:
-        result = folder.result()
-        if result is None or result.artifact is None or self._store.artifact(result.artifact) is None:
-            return None
-        return result.artifact
 
     async def _export(self, base: str, folder: RunFolder, precision: str) -> str:
         folder.create(BaseTask(base, precision))

@@ -173,7 +173,8 @@ class Jobs:
             inputs.append(self._store.artifact(spec.champion))
         if inputs[-1] is None:
             raise Conflict(f"This trainer does not have the model {(spec.champion or '')[:12]}. Give it back first.")
-        return list(dict.fromkeys(path for path in [*inputs, *self._start(spec)] if path is not None))
+        found = [*inputs, *self._start(spec), self._exported(spec)]
+        return list(dict.fromkeys(path for path in found if path is not None))
 
     def _start(self, spec: JobSpec) -> list[Path | None]:
         """The version that training begins at and the snapshots it has learned, as far as they are here.
@@ -186,6 +187,11 @@ class Jobs:
         with suppress(ArtifactError):
             return [folder, *(self._store.snapshot(each) for each in learned(read_manifest(folder).lineage))]
         return [folder]
+
+    def _exported(self, spec: JobSpec) -> Path | None:
+        """The base as it is served, which was exported when a bot first asked for it: it saves the run that work."""
+        artifact = self._store.exported(spec.base, "fp32" if spec.recipe.get("fp32") else "int8")
+        return None if artifact is None else self._store.artifact(artifact)
 
     def _stored(self, job_id: str, after: int) -> JobStatus:
         """Status of a job that is not in memory: it ended, or the trainer that ran it did."""

@@ -44,7 +44,7 @@ from trainer.champion import (
 from trainer.checkpoint import Checkpoints, Tensors
 from trainer.dataset import Dataset, Fold, Rows, read_dataset
 from trainer.evaluate import Judged, evaluate, pair
-from trainer.export import export_encoder
+from trainer.export import export_encoder, is_export
 from trainer.finetune import CosineHead, Recipe, count_steps, finetune, first_rows, is_short_of_memory
 from trainer.graph import Known
 from trainer.measured import Measured, Said, cross_fit, plan_folds, plan_newer
@@ -77,6 +77,7 @@ def learn(
     *,
     start: Path | None = None,
     checkpoint: Path | None = None,
+    exported: Path | None = None,
 ) -> str | None:
     """Train, measure and export; `staging` then holds every file of an artifact but its manifest.
 
@@ -85,6 +86,7 @@ def learn(
     from 1 and a fraction that never falls. Deterministic on one CPU for a snapshot, champion, start and seed.
     `start` is the directory of another classifier's version that stands in for the base (see `trainer.start`).
     `checkpoint` is a directory, made on the first need, in which an earlier attempt may have left how far it came.
+    `exported` is the directory of an artifact of `base`, exported from the same weights.
 
     Returns:
         The artifact id of that version if the candidate's weights go back to it, else None.
@@ -101,7 +103,9 @@ def learn(
     with _memory(), tempfile.TemporaryDirectory(prefix="learn-", suffix=".part", dir=staging.parent) as scratch:
         kept = Path(scratch) / "checkpoint" if checkpoint is None else checkpoint
         chosen = _device(device)
-        run = _Run(data, base, origin, champion, spec, recipe, Path(scratch), kept, chosen, Meter(progress), watch)
+        run = _Run(
+            data, base, exported, origin, champion, spec, recipe, Path(scratch), kept, chosen, Meter(progress), watch
+        )
         with team(Path(scratch), recipe.workers, chosen):
             kind = run.go(staging, snapshot.classifier)
     facts = {"job": spec.job_id, "rows": len(data.train), "seconds": run.meter.seconds, "spent": watch.seconds()}
@@ -121,6 +125,8 @@ class _Start:
 class _Instant:
     """The base encoder as served and the instant head over it: version 0, and the candidate that costs nothing."""
 
+    directory: Path
+    """Of the encoder's files."""
     encoder: Encoder
     encoded: Encoded
     fit: Fit
@@ -140,6 +146,7 @@ class _Run:
 
     data: Dataset
     base: Path
+    exported: Path | None
     origin: Start
     champion: Path | None
     spec: JobSpec
@@ -220,11 +227,18 @@ class _Run:
         return kind
 
     def _instant(self) -> _Instant:
-        encoder, encoded = self._export(self.base, self._network(self.base), self.scratch / "base")
+        directory = self.exported
+        if directory is not None and is_export(directory, self.base, self.recipe.precision):
+            with self.watch.on("export"):
+                encoder = self.newest = Encoder.load(directory)
+            encoded = self._encode(encoder)
+        else:
+            directory = self.scratch / "base"
+            encoder, encoded = self._export(self.base, self._network(self.base), directory)
         targets = self.data.train.targets
         with self.watch.on("head"):
             fit = fit_head(self.data.labels, encoded.names, encoded.train, targets, seed=self.spec.seed)
-        return _Instant(encoder, encoded, fit)
+        return _Instant(directory, encoder, encoded, fit)
 
     def _serving(self) -> Champion | None:
         """What people get today; None: version 0, whose answers are those of the instant head's twins."""
@@ -313,8 +327,11 @@ class _Run:
             encoder = self.newest = export_encoder(
                 source, out, precision=self.recipe.precision, network=network, known=self.known, alike=self.newest
             )
+        return encoder, self._encode(encoder)
+
+    def _encode(self, encoder: Encoder) -> Encoded:
         with self.watch.on("embed"):
-            return encoder, encode_dataset(encoder, self.data, _threads())
+            return encode_dataset(encoder, self.data, _threads())
 
     def _keep(self, instant: _Instant, staging: Path) -> Encoder:
         """The base's own files as those of a version."""
@@ -322,7 +339,7 @@ class _Run:
             if (self.base / name).is_file():
                 shutil.copyfile(self.base / name, staging / name)
         for name in (*ENCODER_FILES, "canary.json"):
-            shutil.copyfile(self.scratch / "base" / name, staging / name)
+            shutil.copyfile(instant.directory / name, staging / name)
         return instant.encoder
 
 

@@ -1,8 +1,9 @@
 """The folder through which the trainer and one run of its work speak: what is asked, what happens, what came of it.
 
     job.json       what to do: a `JobSpec`; or base.json, a `BaseTask`. Written before the run begins
-    inputs/        <sha256>.jsonl, the snapshot, and <id>/, the champion's artifact, as hard links; where training
-                   begins at another classifier's version, that too, and <sha256>.jsonl of what it has learned
+    inputs/        <sha256>.jsonl, the snapshot, and <id>/, the artifacts of the champion and, if the base was exported
+                   before, of the base, as hard links; where training begins at another classifier's version, that
+                   too, and <sha256>.jsonl of what it has learned
     events.jsonl   one `Progress` per line, appended by the run
     checkpoint/    how far the training came, for the next attempt (see `trainer.checkpoint`)
     staging/       the artifact in the making

@@ -14,12 +14,13 @@ import logging
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from storage.artifacts import read_manifest, seal
-from storage.errors import DiskFull, PupilError, StorageError, TrainerUnavailable, TrainingFailed
+from storage.artifacts import is_artifact_id, read_manifest, seal, verify
+from storage.errors import ArtifactError, DiskFull, PupilError, StorageError, TrainerUnavailable, TrainingFailed
 from storage.files import file_errors
 from storage.snapshots import SnapshotContent, read_snapshot, snapshot_path
 from trainer.protocol import JobSpec, Phase, Progress, RunState, learned
@@ -128,7 +129,16 @@ def _train(folder: RunFolder, spec: JobSpec, device: str, learn: Learn | None) -
     folder.staging.mkdir(exist_ok=True)
     start = folder.inputs / spec.start if spec.start else None
     began_at = learn(
-        snapshot, base, champion, spec, folder.staging, report, device, start=start, checkpoint=folder.checkpoint
+        snapshot,
+        base,
+        champion,
+        spec,
+        folder.staging,
+        report,
+        device,
+        start=start,
+        checkpoint=folder.checkpoint,
+        exported=_exported(folder.inputs, _base_lineage(spec.base, base_digest)),
     )
     labels = [{"id": one.id, "name": one.name, "description": one.description} for one in snapshot.labels]
     lineage = _lineage(snapshot, spec, base_digest) | _carried(spec, folder.inputs, began_at)
@@ -141,8 +151,17 @@ def _export_base(folder: RunFolder, base: str, precision: str) -> Result:
     directory, digest = _base(base)
     folder.staging.mkdir(exist_ok=True)
     export_encoder(directory, folder.staging, precision=precision)
-    lineage = {"base": base, "base_sha256": digest, "libraries": _libraries()}
+    lineage = _base_lineage(base, digest)
     return Result(RunState.SUCCEEDED, seal(folder.staging, folder.outputs, "base", (), lineage, time.time()))
+
+
+def _exported(inputs: Path, lineage: dict[str, Any]) -> Path | None:
+    """Directory of the base's artifact of this lineage, if it is among the inputs and whole."""
+    for path in inputs.iterdir():
+        with suppress(ArtifactError):
+            if is_artifact_id(path.name) and read_manifest(path).kind == "base" and verify(path).lineage == lineage:
+                return path
+    return None
 
 
 def _base(name: str) -> tuple[Path, str]:
@@ -156,13 +175,14 @@ def _lineage(snapshot: SnapshotContent, spec: JobSpec, base_digest: str) -> dict
     return {
         "snapshot": spec.snapshot,
         "last_event_id": snapshot.last_event_id,
-        "base": spec.base,
-        "base_sha256": base_digest,
         "champion": spec.champion,
         "recipe": spec.recipe,
         "seed": spec.seed,
-        "libraries": _libraries(),
-    }
+    } | _base_lineage(spec.base, base_digest)
+
+
+def _base_lineage(base: str, digest: str) -> dict[str, Any]:
+    return {"base": base, "base_sha256": digest, "libraries": _libraries()}
 
 
 def _carried(spec: JobSpec, inputs: Path, began_at: str | None) -> dict[str, Any]:

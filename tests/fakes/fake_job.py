@@ -46,6 +46,7 @@ def learn(
     *,
     start: Path | None = None,
     checkpoint: Path | None = None,
+    exported: Path | None = None,
 ) -> str | None:
     (staging.parent / "pid").write_text(str(os.getpid()))
     found = sorted(path.name for path in checkpoint.iterdir()) if checkpoint is not None and checkpoint.is_dir() else []

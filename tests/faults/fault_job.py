@@ -51,6 +51,7 @@ def learn(
     *,
     start: Path | None = None,
     checkpoint: Path | None = None,
+    exported: Path | None = None,
 ) -> None:
     folder = staging.parent
     (folder / "pid").write_text(str(os.getpid()))

@@ -25,17 +25,18 @@ from trainer import meter
 from trainer.bases import PACKAGED, resolve
 from trainer.champion import read_evidence, trained_champion
 from trainer.dataset import read_dataset
-from trainer.export import CANARY_TEXTS
+from trainer.export import CANARY_TEXTS, export_encoder
 from trainer.learn import learn
 from trainer.model.encoder import Encoder
 from trainer.model.head import Head
 from trainer.network import Network
 from trainer.protocol import JobSpec, Phase, Progress, from_json
-from trainer.run_folder import RunFolder
+from trainer.run_folder import BaseTask, RunFolder
 from trainer.run_job import run as run_task
 
 # Rates for a network of random weights, to which a label's name means nothing.
 RECIPE = {"body_rate": 1e-3, "frozen_layers": 1, "name_weight": 1.0}
+QUICK = {"least_steps": 2, "most_steps": 2}
 SPEC = JobSpec(job_id="j1", attempt=1, snapshot="a" * 64, base="tiny", recipe=RECIPE)
 SNAPSHOT = make_snapshot()
 OTHERS = replace(make_snapshot(seed=7, first_id=9000), classifier="support")
@@ -372,6 +373,7 @@ def perform(
     *,
     start: Path | None = None,
     champion: Path | None = None,
+    exported: Path | None = None,
     **recipe: Any,
 ) -> Path:
     """The artifact that a run makes of the task; snapshots of earlier runs lie beside `start`."""
@@ -387,13 +389,66 @@ def perform(
         start=start.name if start else None,
         start_name="support v3" if start else "",
     )
-    given = [path for path in (start, champion) if path is not None and path.is_dir()]
+    given = [path for path in (start, champion, exported) if path is not None and path.is_dir()]
     given += start.parent.glob("*.jsonl") if start is not None else []
     run_folder = RunFolder(folder / "run")
     run_folder.create(spec, dict.fromkeys([root / f"{sha256}.jsonl", *given]))
     result = run_task(run_folder.path, "cpu")
     assert result.artifact is not None, result.error
     return (run_folder.outputs / result.artifact).rename(root / result.artifact)
+
+
+def served(base: Path, root: Path) -> Path:
+    """The artifact of the base, as version 0 is served from it."""
+    folder = RunFolder(root / "base")
+    folder.create(BaseTask(str(base)))
+    artifact = run_task(folder.path, "cpu").artifact
+    assert artifact is not None
+    return folder.outputs / artifact
+
+
+@pytest.fixture
+def exports(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What a training exports: three shadows, the candidate, and the base where that was not given to it."""
+    seen: list[Path] = []
+
+    def export(source: Path, out: Path, **rest: Any) -> Encoder:
+        seen.append(source)
+        return export_encoder(source, out, **rest)
+
+    monkeypatch.setattr("trainer.learn.export_encoder", export)
+    return seen
+
+
+def test_a_base_that_was_exported_before_is_not_exported_again(base: Path, exports: list[Path], tmp_path: Path) -> None:
+    anew = perform(tmp_path / "anew", base, SNAPSHOT, **QUICK)
+    assert len(exports) == 5
+    spared = perform(tmp_path / "spared", base, SNAPSHOT, exported=served(base, tmp_path), **QUICK)
+    assert len(exports) == 5 + 4
+    assert read_manifest(spared).files.keys() == read_manifest(anew).files.keys()
+    for path in anew.iterdir():
+        if path.name not in {"report.json", "README.md", "manifest.json"}:  # hold times
+            assert path.read_bytes() == (spared / path.name).read_bytes(), path.name
+    assert report_of(spared).outcomes == report_of(anew).outcomes
+
+
+@pytest.mark.parametrize("fault", ["damaged", "precision", "pooling", "weights"])
+def test_an_export_that_is_not_what_this_base_would_give_is_not_used(
+    base: Path, exports: list[Path], tmp_path: Path, fault: str
+) -> None:
+    base, recipe = Path(shutil.copytree(base, tmp_path / "own")), QUICK
+    exported = served(base, tmp_path)
+    if fault == "damaged":
+        (exported / "encoder.onnx").write_bytes(b"nothing")
+    elif fault == "precision":
+        recipe = QUICK | {"fp32": 1}
+    elif fault == "pooling":
+        (base / "1_Pooling").mkdir()
+        (base / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    else:
+        make_tiny_encoder(base, texts=WORDS.values(), seed=1)
+    perform(tmp_path, base, SNAPSHOT, exported=exported, **recipe)
+    assert len(exports) == 5
 
 
 @pytest.mark.slow
