@@ -22,7 +22,7 @@ run: $(STAMP)  ## the playground (or Discord, with a token), the trainer and the
 	@exec $(BIN)/pupil run
 
 test: $(STAMP)  ## every test, two files at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 $(RAY_STAMP): pyproject.toml
 	@echo 'Setting up .venv-ray, which holds Ray: 2 GB.' >&2

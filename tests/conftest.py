@@ -12,6 +12,7 @@ from tests.fakes.ray_cluster import RayCluster
 
 # Before anything imports NumPy, torch or the inference runtime.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two files go side by side: torch's threads would wait for each other
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

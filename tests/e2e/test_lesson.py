@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.running import ROOT, start_bot
+from tests.fakes.running import BRIEF, ROOT, start_bot
 
 playwright = pytest.importorskip("playwright.async_api", reason="Playwright's Python package is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -33,7 +33,7 @@ pytestmark = [
 @pytest.fixture
 async def page(tmp_path: Path) -> AsyncIterator[playwright.Page]:
     """The page of a bot that has just been started for the first time; any error on it fails the test."""
-    bot = await start_bot(tmp_path / "data", base=None)
+    bot = await start_bot(tmp_path / "data", base=None, **BRIEF)
     troubles: list[str] = []
     try:
         async with playwright.async_playwright() as chromium:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.running import ROOT, start_bot
+from tests.fakes.running import BRIEF, ROOT, start_bot
 
 playwright = pytest.importorskip("playwright.async_api", reason="Playwright's Python package is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -131,7 +131,8 @@ class Chat:
 @pytest.fixture
 async def chat(tmp_path: Path) -> AsyncIterator[Chat]:
     """The page of a bot that has just been started for the first time; any error on it fails the test."""
-    bot = await start_bot(tmp_path / "data", base=None)
+    brief = {} if "PUPIL_TOUR" in os.environ else BRIEF  # pictures for the documentation are of a whole training
+    bot = await start_bot(tmp_path / "data", base=None, **brief)
     troubles: list[str] = []
     try:
         async with playwright.async_playwright() as chromium:

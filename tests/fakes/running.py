@@ -73,7 +73,9 @@ class Running:
     url: str
 
     def person(self, name: str) -> Person:
-        return self.playground.person(name)
+        one = self.playground.person(name)
+        one.timeout = 60.0  # the first answer waits for the base encoder: a process that imports torch exports it
+        return one
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         return await call(self.url, method, path, body)
@@ -144,6 +146,10 @@ async def start_process(*arguments: str, **variables: str) -> asyncio.subprocess
     )
     STARTED.append(process)
     return process
+
+
+BRIEF = {"PUPIL_RECIPE": json.dumps({"epochs": 3, "least_steps": 20})}
+"""For the packaged base: a third of a training shows on the page all that a whole one does."""
 
 
 async def start_bot(data: Path, base: Path | None, **variables: str) -> BotProcess:
