@@ -7,6 +7,8 @@ never edited: write the next one. The longer SQL of the steps stands in `storage
 
 from __future__ import annotations
 
+import sqlite3
+
 import sqlite_utils
 from sqlite_utils import Migrations
 
@@ -47,24 +49,34 @@ def migrate(db: sqlite_utils.Database) -> None:
     MIGRATIONS.apply(db)
 
 
+def _run(db: sqlite_utils.Database, script: str) -> None:
+    """Statement by statement, by lines: the library looks for the ends by characters, a tenth of a second in all."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            db.execute(statement)
+            statement = ""
+
+
 def _names() -> list[str]:
     return [step.name for step in MIGRATIONS._migrations]
 
 
 @MIGRATIONS(name="0001_the_learning_loop")
 def _the_learning_loop(db: sqlite_utils.Database) -> None:
-    db.executescript(learning_loop.CLASSIFIERS)
-    db.executescript(learning_loop.EXAMPLES)
-    db.executescript(learning_loop.CURRENT_LABELS)
-    db.executescript(learning_loop.PREDICTIONS)
-    db.executescript(learning_loop.JOBS)
-    db.executescript(learning_loop.VERSIONS)
-    db.executescript(learning_loop.STATE)
+    _run(db, learning_loop.CLASSIFIERS)
+    _run(db, learning_loop.EXAMPLES)
+    _run(db, learning_loop.CURRENT_LABELS)
+    _run(db, learning_loop.PREDICTIONS)
+    _run(db, learning_loop.JOBS)
+    _run(db, learning_loop.VERSIONS)
+    _run(db, learning_loop.STATE)
 
 
 @MIGRATIONS(name="0002_based_on")
 def _based_on(db: sqlite_utils.Database) -> None:
-    db.executescript(learning_loop.ORIGINS)
+    _run(db, learning_loop.ORIGINS)
 
 
 @MIGRATIONS(name="0003_cut_texts")
@@ -79,44 +91,44 @@ def _outside_texts(db: sqlite_utils.Database) -> None:
 
 @MIGRATIONS(name="0005_pool_removal_merging")
 def _pool_removal_merging(db: sqlite_utils.Database) -> None:
-    db.executescript(teaching.POOL_REMOVAL_MERGING)
+    _run(db, teaching.POOL_REMOVAL_MERGING)
 
 
 @MIGRATIONS(name="0006_examples")
 def _examples(db: sqlite_utils.Database) -> None:
-    db.executescript(teaching.IMPORTS_REMOVALS)
+    _run(db, teaching.IMPORTS_REMOVALS)
 
 
 @MIGRATIONS(name="0007_curating")
 def _curating(db: sqlite_utils.Database) -> None:
-    db.executescript(teaching.CURATING)
+    _run(db, teaching.CURATING)
 
 
 @MIGRATIONS(name="0008_insight")
 def _insight(db: sqlite_utils.Database) -> None:
-    db.executescript(teaching.KEPT_LABELS)
+    _run(db, teaching.KEPT_LABELS)
 
 
 @MIGRATIONS(name="0009_pins")
 def _pins(db: sqlite_utils.Database) -> None:
-    db.executescript(teaching.PINS)
+    _run(db, teaching.PINS)
 
 
 @MIGRATIONS(name="0010_setup_and_privacy")
 def _setup_and_privacy(db: sqlite_utils.Database) -> None:
-    db.executescript(teaching.SETUP_AND_PRIVACY)
+    _run(db, teaching.SETUP_AND_PRIVACY)
 
 
 @MIGRATIONS(name="0011_rounds")
 def _rounds(db: sqlite_utils.Database) -> None:
-    db.executescript(teaching.ROUNDS)
+    _run(db, teaching.ROUNDS)
 
 
 @MIGRATIONS(name="0012_quiet_hours")
 def _quiet_hours(db: sqlite_utils.Database) -> None:
-    db.executescript(training.QUIET_HOURS)
+    _run(db, training.QUIET_HOURS)
 
 
 @MIGRATIONS(name="0013_turns_and_files")
 def _turns_and_files(db: sqlite_utils.Database) -> None:
-    db.executescript(training.TURNS_AND_FILES)
+    _run(db, training.TURNS_AND_FILES)
