@@ -21,8 +21,8 @@ $(STAMP): pyproject.toml
 run: $(STAMP)  ## the playground (or Discord, with a token), the trainer and the bot
 	@exec $(BIN)/pupil run
 
-test: $(STAMP)  ## every test, two files at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(STAMP)  ## every test, three files at a time
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 $(RAY_STAMP): pyproject.toml
 	@echo 'Setting up .venv-ray, which holds Ray: 2 GB.' >&2

@@ -81,7 +81,7 @@ async def _chat(
         # Discord sends many guilds one by one, the playground its only one.
         guild_ready_timeout=2.0 if settings.token else 0.05,
     )
-    greeting = asyncio.create_task(_greet(bot, system, url), name="ready line")
+    greeting = asyncio.create_task(_greet(bot, system, url, settings.base), name="ready line")
     try:
         await run_bot(bot, token, stop)
     except PupilError:
@@ -97,11 +97,13 @@ async def _chat(
             await greeting
 
 
-async def _greet(bot: PupilBot, system: System, url: str) -> None:
-    """The one line on stdout, once a person can use it; then the models are brought into memory."""
+async def _greet(bot: PupilBot, system: System, url: str, base: str) -> None:
+    """The one line on stdout, once a person can use it; then the models are brought into memory, and the base of new
+    classifiers is fetched, so that the very first one answers as soon as it has labels."""
     await bot.wait_until_ready()
     print(f"Pupil is ready: {url}/", flush=True)
     await system.serving.warm(await system.stores.classifiers.last_asked(WARMED))
+    await system.serving.fetch_base(base)
     # What is here now stays: the collector need not walk it again and again (a full collection stalls for 0.4 s).
     gc.freeze()
 

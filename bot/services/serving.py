@@ -219,6 +219,14 @@ class Serving:
         encoder, _ = await self._load_base(classifier.base)
         return encoder
 
+    async def fetch_base(self, base: str) -> None:
+        """Has the files of a base encoder here before anybody asks: exporting it takes the trainer ten seconds, once.
+
+        Where that cannot be done now, the first question tells why. It holds up nobody, as it takes no lock.
+        """
+        with suppress(PupilError):
+            await self._base(base)
+
     async def warm(self, classifiers: Sequence[Classifier]) -> None:
         """Brings the first of these into memory before anybody asks; fine-tuned encoders only where there is room."""
         for classifier in classifiers[:WARMED]:

@@ -50,6 +50,17 @@ async def test_ready_line_then_a_clean_end_with_exit_code_0(tmp_path: Path, base
     assert not any(is_running(pid) for pid in trainers)
 
 
+@pytest.mark.slow
+async def test_base_of_the_first_classifier_is_here_before_anybody_asks(tmp_path: Path, base: Path) -> None:
+    bot = await start_bot(tmp_path / "data", base)
+    try:
+        async with asyncio.timeout(120):
+            while not [*(tmp_path / "data").glob("*/models/*/encoder.onnx")]:
+                await asyncio.sleep(0.1)
+    finally:
+        assert await bot.end() == 0
+
+
 async def test_second_bot_on_the_same_data_is_refused_and_told_the_pid(tmp_path: Path, base: Path) -> None:
     bot = await start_bot(tmp_path / "data", base)
     try:
