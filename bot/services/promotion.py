@@ -135,8 +135,8 @@ class PromotionService:
         Pinned tests do not hold it up; `pins` tells afterwards which it breaks, and the history how many.
 
         Raises:
-            NotAllowed, NotFound, Conflict (it is live already, another swap came first, or its files are deleted),
-            ArtifactError.
+            NotAllowed, NotFound, Conflict (it is live already, another swap came first, or its files are deleted or
+            known to be damaged), ArtifactError.
         """
         actor.require(Role.LEAD, "decide which version is live")
         current = await self._registry.champion(classifier.guild, classifier.id)
@@ -185,7 +185,7 @@ class PromotionService:
         """Load aside, verify, warm up; then the pointer; then one reference. On any error the champion keeps answering.
 
         Raises:
-            Conflict: the champion is not `expected` any more.
+            Conflict: the champion is not `expected` any more, or the version's files are known to be damaged.
             ArtifactError: the version's files do not verify; it is marked damaged.
             Busy: memory is short.
         """
@@ -194,7 +194,7 @@ class PromotionService:
     async def _prepare(self, classifier: Classifier, number: int) -> Prepared:
         version = await self._with_files(classifier, number) if number else None
         if version is not None and version.state is VersionState.DAMAGED:
-            raise ArtifactError(f"The files of v{number} are damaged; it cannot go live. Choose another version.")
+            raise Conflict(f"The files of v{number} are damaged; it cannot go live. Choose another version.")
         try:
             return await self._serving.prepare(classifier, version)
         except ArtifactError:
