@@ -133,13 +133,16 @@ class InstantMemory:
             _ids(called, names.labels) if label_ids else (),
         )
 
-    async def go_live(self, prepared: Served) -> None:
+    async def go_live(self, prepared: Served, *, unless_served: bool = False) -> None:
         """Swap: from now on this answers for its classifier, with the labels that are newer than its fit.
 
-        Where those cannot be read or encoded, it goes live without them, and a refit follows.
+        Where those cannot be read or encoded, it goes live without them, and a refit follows. `unless_served`: only if
+        nothing answers yet by then; what went live meanwhile is newer.
         """
         async with self._landing(prepared.classifier_id):
-            self._put(await self._on_top_or_bare(prepared))
+            served = await self._on_top_or_bare(prepared)
+            if not unless_served or self._engine.current(prepared.classifier_id) is None:
+                self._put(served)
 
     def touch(self, classifier_id: int) -> None:
         """A label, or the list of labels, has changed: correct what serves at once, refit it soon; returns at once."""

@@ -190,8 +190,8 @@ class Serving:
                     f"`{classifier.name}` has no labels to choose from yet. A lead adds one with /labels create."
                 )
             prepared = await self._prepare_best(classifier)
-            if self._engine.current(classifier.id) is None:  # else a newer version went live meanwhile
-                await self.swap(prepared)
+            with self._residents.using(classifier.id):
+                await self._memory.go_live(prepared.served, unless_served=True)
 
     async def prepare(self, classifier: Classifier, version: ModelVersion | None) -> Prepared:
         """Loads a version aside (None: the base encoder), with the newer labels taken in; nothing changes yet.

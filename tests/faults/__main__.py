@@ -1,7 +1,7 @@
 """`make faults`: every scenario many times, and a table of what came of it; also build/bench/faults.json.
 
 Exit code 1 where a round went wrong. FAULT_ROUNDS (100), FAULT_REAL_ROUNDS (3), FAULT_SEED (the time) and FAULT_WORKERS
-(4: scenarios side by side, as rounds mostly wait) may be set; what follows on the command line goes to pytest.
+(2: scenarios side by side, as rounds mostly wait) may be set; what follows on the command line goes to pytest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FAULT_RESULTS"] = folder
         tests = [str(Path(__file__).parent), "tests/contract/test_job_ledger.py"]
-        side_by_side = ["-n", os.environ.get("FAULT_WORKERS", "4"), "--dist", "load", "--maxschedchunk", "1"]
+        side_by_side = ["-n", os.environ.get("FAULT_WORKERS", "2"), "--dist", "load", "--maxschedchunk", "1"]
         command = [sys.executable, "-m", "pytest", "-q", *side_by_side, *tests, *sys.argv[1:]]
         code = subprocess.run(command).returncode
         results = [json.loads(path.read_text()) for path in Path(folder).iterdir()]

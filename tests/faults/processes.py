@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.fakes.running import ROOT, environment
 from tests.fakes.trainer_bench import is_alive
+from trainer.run_folder import LOG
 
 __all__ = ["TrainerProcess", "is_alive", "kill", "strays", "told_pid", "trainer_of", "tree"]
 
@@ -56,19 +57,29 @@ def trainer_of(bot: int) -> int:
 def strays(folders: Sequence[Path], known: set[int]) -> list[int]:
     """Living processes whose command line names one of the folders, and that are none of the known ones."""
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            pid = int(entry.name)
-            told = command_line(pid)
-            if pid not in known and any(str(folder) in told for folder in folders) and is_alive(pid):
-                found.append(pid)
+    for pid in pids():
+        told = command_line(pid)
+        if pid not in known and any(str(folder) in told for folder in folders) and is_alive(pid):
+            found.append(pid)
     return found
+
+
+def pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
+
+def writes_to(pid: int, log: Path) -> bool:
+    """Whether what a process prints goes there: a spare process is told its run folder by no argument."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/1") == str(log) and is_alive(pid)
+    except OSError:
+        return False
 
 
 def told_pid(folder: Path, real: bool) -> int | None:
     """Pid of the process that works in a run folder."""
     if real:
-        return next((pid for pid in strays([folder], set()) if "run-job" in command_line(pid)), None)
+        return next((pid for pid in pids() if writes_to(pid, folder / LOG)), None)
     with suppress(OSError, ValueError):
         return int((folder / "pid").read_text())
     return None

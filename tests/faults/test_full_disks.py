@@ -138,7 +138,7 @@ async def test_version_for_which_the_trainer_has_no_room_is_made_when_it_has(wor
 
 def cannot_be_written(world: World, job: str) -> bool:
     """Whether the bot has said so of what became of the job."""
-    return any("job.unchanged" in line and job in line for line in world.told().splitlines())
+    return any("job.unchanged" in line and job in line for line in world.log.read_text().splitlines())
 
 
 def leave_some(ballast: Path, size: int) -> None:

@@ -327,6 +327,23 @@ async def test_a_label_that_comes_between_refit_and_swap_takes_part_when_the_ver
     assert await team.ask("zebra") == ("bug", "v1+1")
 
 
+async def test_what_was_loaded_takes_no_place_of_a_version_that_went_live_meanwhile(team: Team) -> None:
+    """A bot that starts loads the champion of a moment ago, and a training that was waiting promotes the next."""
+    await team.begin(*LABELS)
+    loaded = await team.memory.refit(team.classifier, None, team.encoder, None)
+    newer = await team.memory.refit(team.classifier, team.version(1), team.encoder, team.head("praise"))
+    assert team.engine.current(team.classifier.id) is None  # who loads sees that nothing answers yet
+    await asyncio.gather(team.memory.go_live(newer), team.memory.go_live(loaded, unless_served=True))
+    assert team.current is newer
+
+
+async def test_what_was_loaded_answers_where_nothing_else_does(team: Team) -> None:
+    await team.begin(*LABELS)
+    loaded = await team.memory.refit(team.classifier, None, team.encoder, None)
+    await team.memory.go_live(loaded, unless_served=True)
+    assert team.current is loaded
+
+
 async def test_a_version_goes_live_also_where_newer_labels_cannot_be_read_and_a_refit_follows(team: Team) -> None:
     await team.begin(*LABELS)
     prepared = await team.memory.refit(team.classifier, team.version(1), team.encoder, team.head("praise"))
