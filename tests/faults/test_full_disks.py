@@ -81,12 +81,7 @@ async def test_download_onto_a_full_disk_fails_with_the_bytes_it_needs(world: Wo
     ballast = fill(world.data)
     leave_some(ballast, world.chance.randint(40, 200) << 10)
     world.go()
-
-    async def over() -> bool:
-        # Answers are written down, too: they may have taken what was left, and the outcome waits for room.
-        return cannot_be_written(world, job) or (await world.job(job))["state"] == "failed"
-
-    await until(over, "the training has failed")
+    await failed(world, job)
     ballast.unlink()
     await world.fails(job, "failed", "Free some space")
     world.script(steps(world.chance))
@@ -101,7 +96,7 @@ async def test_disk_of_the_bot_that_is_full_to_the_last_byte_at_the_end_of_a_tra
     await world.comes_to(job, 0.5)
     ballast = fill(world.data)
     world.go()
-    await until(lambda: cannot_be_written(world, job), "the outcome cannot be written")
+    await failed(world, job)
     await world.moment()
     ballast.unlink()
     await world.fails(job, "failed", "disk is full")
@@ -136,9 +131,15 @@ async def test_version_for_which_the_trainer_has_no_room_is_made_when_it_has(wor
     assert list((world.trainer.data / "artifacts").glob(f"*{PART}")) == []
 
 
-def cannot_be_written(world: World, job: str) -> bool:
-    """Whether the bot has said so of what became of the job."""
-    return any("job.unchanged" in line and job in line for line in world.log.read_text().splitlines())
+async def failed(world: World, job: str) -> None:
+    """Returns when the training has failed, written down or not: answers may have taken the last block before it, or
+    left it one that a file has already."""
+
+    async def over() -> bool:
+        untold = any("job.unchanged" in line and job in line for line in world.log.read_text().splitlines())
+        return untold or (await world.job(job))["state"] == "failed"
+
+    await until(over, "the training has failed")
 
 
 def leave_some(ballast: Path, size: int) -> None:
