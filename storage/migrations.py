@@ -57,6 +57,8 @@ def _run(db: sqlite_utils.Database, script: str) -> None:
         if sqlite3.complete_statement(statement):
             db.execute(statement)
             statement = ""
+    if statement.strip():  # the last semicolon was left out
+        db.execute(statement)
 
 
 def _names() -> list[str]:

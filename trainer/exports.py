@@ -38,7 +38,7 @@ class Exports:
         if precision not in PRECISIONS:
             raise InvalidInput(f"The precision {precision[:20]} is unknown; {' and '.join(PRECISIONS)} are possible.")
         if (known := self._store.exported(base, precision)) is not None:
-            return known
+            return known.name
         folder = self._store.base_folder(base, precision)
         task = self._tasks.get(folder.path.name)
         if task is None:

@@ -190,8 +190,7 @@ class Jobs:
 
     def _exported(self, spec: JobSpec) -> Path | None:
         """The base as it is served, which was exported when a bot first asked for it: it saves the run that work."""
-        artifact = self._store.exported(spec.base, "fp32" if spec.recipe.get("fp32") else "int8")
-        return None if artifact is None else self._store.artifact(artifact)
+        return self._store.exported(spec.base, "fp32" if spec.recipe.get("fp32") else "int8")
 
     def _stored(self, job_id: str, after: int) -> JobStatus:
         """Status of a job that is not in memory: it ended, or the trainer that ran it did."""

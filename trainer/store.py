@@ -95,12 +95,10 @@ class Store:
             self.root / "bases" / hashlib.sha256(f"{base}\n{state}\n{precision}".encode()).hexdigest()[:32]
         )
 
-    def exported(self, base: str, precision: str) -> str | None:
-        """Artifact id of a base encoder that was exported here and is still here."""
+    def exported(self, base: str, precision: str) -> Path | None:
+        """Directory of the artifact of a base encoder that was exported here; None: it was not, or is not here."""
         result = self.base_folder(base, precision).result()
-        if result is None or result.artifact is None or self.artifact(result.artifact) is None:
-            return None
-        return result.artifact
+        return None if result is None or result.artifact is None else self.artifact(result.artifact)
 
     def snapshot(self, sha256: str) -> Path | None:
         """Path of a snapshot that is here and whole. Asking counts as use (see `trainer.retention`)."""
