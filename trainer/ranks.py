@@ -42,6 +42,8 @@ Floats = NDArray[np.float32]
 _MEETING_POINT = "ranks"
 _PATIENCE = timedelta(minutes=30)
 """Between two calls rank 0 exports and measures alone, and the others wait."""
+_NOTICED_WITHIN = 5.0
+"""Seconds from the end of an assistant's connections to its own."""
 _LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 
 
@@ -67,8 +69,12 @@ def team(folder: Path, workers: int, device: torch.device) -> Iterator[None]:
     (folder / _MEETING_POINT).unlink(missing_ok=True)
     assistants = [_start(folder, number, workers, device) for number in range(1, workers)]
     done = threading.Event()
-    for assistant in assistants:
-        threading.Thread(target=_watch, args=(assistant, done), name="assistant-watch", daemon=True).start()
+    watches = [
+        threading.Thread(target=_watch, args=(assistant, done), name="assistant-watch", daemon=True)
+        for assistant in assistants
+    ]
+    for watch in watches:
+        watch.start()
     try:
         join(folder, 0, workers, device)
         yield
@@ -76,6 +82,11 @@ def team(folder: Path, workers: int, device: torch.device) -> Iterator[None]:
         _dismiss()
         for assistant in assistants:
             assistant.wait()
+    except RuntimeError:
+        # Its connections end before a process that dies is seen to have died: what fails here may be a lost assistant.
+        for watch in watches:
+            watch.join(_NOTICED_WITHIN / len(watches))
+        raise
     finally:
         done.set()
         for assistant in assistants:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -142,6 +143,28 @@ def test_a_lost_assistant_ends_the_run_the_next_attempt_goes_on_and_nobody_outli
         while processes_of(second):
             assert time.monotonic() < end
             time.sleep(0.02)
+
+
+def test_an_assistant_whose_connections_end_before_it_does_is_lost_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from trainer import ranks
+
+    assistant = subprocess.Popen(["sleep", "240"])
+    ended: list[int] = []
+    monkeypatch.setattr(ranks, "_start", lambda *_: assistant)
+    monkeypatch.setattr(ranks, "join", lambda *_: None)
+    monkeypatch.setattr(ranks.os, "_exit", ended.append)
+
+    def lose_it() -> None:
+        threading.Timer(0.2, assistant.kill).start()
+        raise RuntimeError("Connection closed by peer")
+
+    with pytest.raises(RuntimeError), ranks.team(tmp_path, 2, torch.device("cpu")):
+        lose_it()
+    assert ended == [1]
 
 
 def test_more_workers_than_gpus_is_one_sentence(host: Host) -> None:
