@@ -42,7 +42,7 @@ from trainer.champion import (
     trained_champion,
 )
 from trainer.checkpoint import Checkpoints, Tensors
-from trainer.dataset import Dataset, Fold, Rows, read_dataset
+from trainer.dataset import Dataset, Fold, read_dataset
 from trainer.evaluate import Judged, evaluate, pair
 from trainer.export import export_encoder, is_export
 from trainer.finetune import CosineHead, Recipe, count_steps, finetune, first_rows, is_short_of_memory
@@ -159,6 +159,8 @@ class _Run:
     """What the seconds went to, over all phases: train, embed, export, load, head, other."""
     loaded: dict[Path, tuple[Network, Tensors]] = field(default_factory=dict)
     """Networks, and their weights as they were read."""
+    begun: tuple[Floats, Floats] | None = None
+    """Vectors of the names and of the train rows before any training."""
     known: Known = field(default_factory=Known)
     newest: Encoder | None = None
     """The encoder that was exported last: all have one tokenizer."""
@@ -187,7 +189,7 @@ class _Run:
         kind = choose(deep, quick, serves_instant=serving is None)
         measured, other = (deep, quick) if kind is CandidateKind.DEEP else (quick, deep)
         meter.enter(Phase.TRAINING)
-        tuned = self._tune(start, data.train, "candidate") if kind is CandidateKind.DEEP else None
+        tuned = self._tune(start, np.arange(len(data.train)), "candidate") if kind is CandidateKind.DEEP else None
         if tuned is not None:
             with self.watch.on("load"):
                 tuned.network.save(staging)
@@ -280,7 +282,7 @@ class _Run:
                 self.meter.skip(share)
                 return Said(**{name: tensor.numpy() for name, tensor in before.tensors.items()})
             out = self.scratch / "shadow"
-            tuned = self._tune(start, self.data.train.only(fold.kept), name, share)
+            tuned = self._tune(start, fold.kept, name, share)
             _, encoded = self._export(start.directory, tuned.network, out)
             said = _said(encoded, encoded.train[fold.held] @ tuned.head.T, self.data, fold)
             told.keep(1, {field.name: torch.tensor(getattr(said, field.name)) for field in fields(said)})
@@ -289,12 +291,13 @@ class _Run:
 
         return cross_fit(self.data, folds, answer)
 
-    def _tune(self, start: _Start, rows: Rows, name: str, share: float = 1.0) -> _Tuned:
-        """Train on `rows` and the labels' names. It is `share` of its phase's work, and `name` in the checkpoints."""
-        network = self._network(start.directory).to(self.device)
-        with self.watch.on("embed"):
-            names = network.embed(self.data.label_texts)
-            first = first_rows(network.embed(rows.texts), rows.targets, names, self.recipe.name_weight)
+    def _tune(self, start: _Start, kept: NDArray[np.int64], name: str, share: float = 1.0) -> _Tuned:
+        """Train on the train rows at `kept` and the labels' names. It is `share` of its phase's work, and `name` in the
+        checkpoints.
+        """
+        network, rows = self._network(start.directory).to(self.device), self.data.train.only(kept)
+        names, vectors = self._beginning(network)
+        first = first_rows(vectors[kept], rows.targets, names, self.recipe.name_weight)
         head = CosineHead(first, self.recipe.scale).to(self.device)
         texts = [*rows.texts, *self.data.label_texts]
         targets = np.concatenate([rows.targets, np.arange(len(self.data.labels))])
@@ -307,6 +310,13 @@ class _Run:
             for step in steps:
                 self.meter.step(step)
         return _Tuned(network.as_loaded(), head.weight())
+
+    def _beginning(self, network: Network) -> tuple[Floats, Floats]:
+        """Vectors of the labels' names and of all train rows, [K, d] and [n, d], where every training begins."""
+        if self.begun is None:
+            with self.watch.on("embed"):
+                self.begun = network.embed(self.data.label_texts), network.embed(self.data.train.texts)
+        return self.begun
 
     def _network(self, directory: Path) -> Network:
         """The network in `directory` as it was read, until the next call: every shadow begins at the same one."""

@@ -26,6 +26,7 @@ from trainer.bases import PACKAGED, resolve
 from trainer.champion import read_evidence, trained_champion
 from trainer.dataset import read_dataset
 from trainer.export import CANARY_TEXTS, export_encoder
+from trainer.finetune import CosineHead, finetune, first_rows
 from trainer.learn import learn
 from trainer.model.encoder import Encoder
 from trainer.model.head import Head
@@ -118,6 +119,30 @@ def test_every_row_is_evidence_as_long_as_they_are_few(version: Path) -> None:
     assert (report.train_rows, report.golden_rows, report.champion) == (54, 6, "v0")
     truth = {row.id: row.label for row in SNAPSHOT.rows}
     assert all(outcome.label == truth[outcome.example_id] for outcome in report.outcomes)
+
+
+def test_every_training_begins_at_the_means_of_its_own_rows(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the rows of all of them are embedded once."""
+    from trainer import learn as job
+
+    begun: list[tuple[np.ndarray, list[str]]] = []
+
+    def noted(network: Network, head: CosineHead, texts: list[str], *rest: Any, **more: Any) -> Any:
+        begun.append((head.rows.detach().numpy().copy(), texts))
+        return finetune(network, head, texts, *rest, **more)
+
+    monkeypatch.setattr(job, "finetune", noted)
+    run(base, tmp_path / "v", spec=replace(SPEC, recipe=RECIPE | QUICK))
+    network, data = Network(base), read_dataset(SNAPSHOT)
+    label_of = dict(zip(data.train.texts, data.train.targets, strict=True))
+    assert {len(texts) for _, texts in begun} == {36 + 3, 54 + 3}
+    for rows, texts in begun:
+        own = texts[: -len(data.labels)]
+        targets = np.array([label_of[text] for text in own])
+        expected = first_rows(network.embed(own), targets, network.embed(data.label_texts), 1.0)
+        np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
 def test_the_shadow_has_not_seen_what_it_is_asked(base: Path, tmp_path: Path) -> None:
