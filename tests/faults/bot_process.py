@@ -57,6 +57,8 @@ POINTS = {
 }
 DOWNLOADING = "during the download"
 """`hits` counts pieces of files."""
+PIECES = 11
+"""Of a version at least, when it is downloaded: its files, large ones sometimes in two."""
 
 
 def be_impatient(real: bool) -> None:

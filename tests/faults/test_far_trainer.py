@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fakes.tcp_proxy import Mode
-from tests.faults.bot_process import DOWNLOADING
+from tests.faults.bot_process import DOWNLOADING, PIECES
 from tests.faults.conftest import OpenStage
 from tests.faults.processes import kill
 from tests.faults.rounds import Stage, rounds
@@ -78,7 +78,7 @@ async def test_bot_killed_in_an_epoch_finds_the_training_where_it_is(world: Worl
 
 @rounds(row="3", slow=True)
 async def test_bot_killed_in_a_download_from_afar_takes_the_same_result_later(world: World) -> None:
-    world.order("bot", DOWNLOADING, hits=world.chance.randint(1, 12))
+    world.order("bot", DOWNLOADING, hits=world.chance.randint(1, PIECES))
     job = await world.train()
     await world.reached()
     await world.bot_died()

@@ -14,7 +14,7 @@ from contextlib import suppress
 import aiohttp
 import pytest
 
-from tests.faults.bot_process import DOWNLOADING
+from tests.faults.bot_process import DOWNLOADING, PIECES
 from tests.faults.conftest import OpenStage
 from tests.faults.kit import LABELS
 from tests.faults.processes import kill
@@ -91,7 +91,7 @@ async def test_bot_killed_after_a_checkpoint_goes_on_from_there(world: World) ->
 
 @rounds(row="3")
 async def test_bot_killed_in_a_download_takes_the_same_result_later(world: World) -> None:
-    job = await bot_dies_at(world, DOWNLOADING, hits=world.chance.randint(1, 12))
+    job = await bot_dies_at(world, DOWNLOADING, hits=world.chance.randint(1, PIECES))
     await world.succeeds(job, attempts=(1,))
     assert list((world.space / "models").glob("*.part")) == []
 
