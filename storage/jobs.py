@@ -24,6 +24,9 @@ CHANGEABLE = frozenset(
 )
 """Fields that `Jobs.change` may set beside the state. The others say what the job is, and that does not change."""
 
+LONGEST_PAUSE = 3600.0
+"""Seconds. A job rests for less between two attempts; one that seems to rest for longer was told so by a clock that was
+wrong, and is due."""
 _ACTIVE = "state IN ('queued', 'leased', 'running', 'uploading')"
 _VALID = "state NOT IN ('failed', 'cancelled', 'abandoned')"
 COLUMNS = (
@@ -165,8 +168,9 @@ def _due(connection: sqlite3.Connection, now: float) -> list[tuple[str, str]]:
     """(guild, id) of the queued jobs whose time has come, in turn."""
     found = rows(
         connection,
-        "SELECT guild, id FROM jobs WHERE state = 'queued' AND not_before <= ? ORDER BY created_at, id",
-        (now,),
+        "SELECT guild, id FROM jobs WHERE state = 'queued' AND (not_before <= ? OR not_before > ?) "
+        "ORDER BY created_at, id",
+        (now, now + LONGEST_PAUSE),
     )
     guilds = [each["guild"] for each in found]
     last = {guild: _last_turn(connection, guild) for guild in set(guilds)}

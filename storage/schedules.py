@@ -103,6 +103,23 @@ class Schedules:
 
         return await self._db.write(unit)
 
+    async def give_back_slot(self, guild: str, classifier_id: int, taken: str, slot: str) -> bool:
+        """The slot `taken`, if it is the last one, was not to be taken yet: the last one is `slot`.
+
+        Raises:
+            InvalidInput: `slot` has no usable form.
+        """
+        _check_slot(slot)
+
+        def unit(tables: sqlite_utils.Database) -> bool:
+            given = tables.execute(
+                "UPDATE schedules SET last_slot = ? WHERE guild = ? AND classifier_id = ? AND last_slot = ?",
+                (slot, guild, classifier_id, taken),
+            )
+            return given.rowcount == 1
+
+        return await self._db.write(unit)
+
 
 def _check_slot(slot: str) -> None:
     # Slots are compared as text, so they need the one form in which the order of texts is the order of times.

@@ -72,7 +72,8 @@ def what_to_try(
             f"{rows} texts for {taught} labels: fewer than {WORTH_TUNING:g} a label measure a fine-tune too badly.",
         )
     enough = max(LEAST_NEW, round(SHARE_NEW * rows))
-    if newest and new_since < enough and (hours_since is None or hours_since < PATIENCE):
+    # A version of the future was made by a clock that was wrong: nobody knows how old it is.
+    if newest and new_since < enough and (hours_since is None or 0 <= hours_since < PATIENCE):
         return Attempt(
             CandidateKind.INSTANT,
             f"Only {new_since} of {rows} labels are new since {newest}, and the head has learned them already; "

@@ -20,6 +20,9 @@ SLOT = "%Y-%m-%dT%H:%M"
 _HORIZON = timedelta(days=9 * 366)
 """29 February comes at least once in nine years."""
 
+_FAR = timedelta(days=2)
+"""Clocks that jump by a day are nothing special; nor is what they have taken."""
+
 # How far back a missed slot is looked for, nearest first: the newest one is all that counts.
 _WINDOWS = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), timedelta(days=366))
 
@@ -95,6 +98,11 @@ def quiet_end(quiet: str | None, timezone: str, now: datetime) -> datetime:
 def nominal(now: datetime, timezone: str) -> str:
     """The name that a slot at this moment would have."""
     return now.astimezone(check_timezone(timezone)).strftime(SLOT)
+
+
+def is_far_ahead(slot: str, timezone: str, now: datetime) -> bool:
+    """Whether a slot that was taken can only have been taken by a clock that was wrong, or the clock is wrong now."""
+    return slot > nominal(now + _FAR, timezone)
 
 
 def latest_slot(cron: str, timezone: str, last_slot: str, now: datetime) -> str | None:

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from bot.services.foresight import Occasion, comes_near
 from bot.services.job_runner import JobRunner
 from bot.services.people import Actor, Role, timer
 from bot.services.readiness import Attempt, what_to_try
-from bot.services.slots import check_cron, check_quiet, check_timezone, is_quiet, latest_slot, nominal
+from bot.services.slots import check_cron, check_quiet, check_timezone, is_far_ahead, is_quiet, latest_slot, nominal
 from bot.services.updates import JobUpdate
 from storage.errors import Conflict, InvalidInput, NotFound, PupilError
 from storage.records import (
@@ -38,6 +38,8 @@ from storage.stores import Stores
 
 log = logging.getLogger(__name__)
 
+SETTLED = timedelta(hours=1)
+"""A clock that has shown something for so long is believed."""
 SHOW_AGAIN = 3600.0
 """Seconds after its end in which a result is drawn once more at start: the bot may have died before it was shown."""
 
@@ -83,6 +85,8 @@ class TrainingService:
         self._seed = seed
         self._foreseen: dict[tuple[str, int], Occasion] = {}
         """By classifier: the training that the trainer was last told to expect."""
+        self._far_ahead: dict[tuple[str, int], datetime] = {}
+        """By classifier: since when its last slot has been far ahead of the clock."""
         self.freezing = asyncio.Lock()
         """Held from the writing of a training file until its job is stored, so that nobody takes it for unneeded."""
 
@@ -309,6 +313,7 @@ class TrainingService:
         if schedule.last_slot is None:  # a new schedule: only what comes due from now on
             await self._schedules.take_slot(guild, number, nominal(now, schedule.timezone))
             return
+        await self._give_back(schedule, schedule.last_slot, now)
         if is_quiet(schedule.quiet, schedule.timezone, now):  # nothing is taken, so it is all still due at their end
             await self._look_ahead(schedule, now)
             return
@@ -328,6 +333,18 @@ class TrainingService:
         if slot is not None:
             # Taken after the request: a crash in between asks once more, and the second request joins the first.
             await self._schedules.take_slot(guild, number, slot)
+
+    async def _give_back(self, schedule: Schedule, slot: str, now: datetime) -> None:
+        """What a clock that was years ahead has taken is not taken: until then no night would come.
+
+        Not at once: a clock that is years behind, as after a start without a battery, sees every slot far ahead.
+        """
+        guild, number = key = schedule.guild, schedule.classifier_id
+        if not is_far_ahead(slot, schedule.timezone, now):
+            self._far_ahead.pop(key, None)
+        elif now - self._far_ahead.setdefault(key, now) >= SETTLED:
+            await self._schedules.give_back_slot(guild, number, slot, nominal(now, schedule.timezone))
+            log.warning("schedule.slot_given_back", extra={"classifier": number, "slot": slot})
 
     async def _look_ahead(self, schedule: Schedule, now: datetime) -> None:
         """Tells the trainer of a training that comes near, once, if there will be something to train on."""

@@ -105,6 +105,10 @@ READS: dict[str, tuple[Call, Any]] = {
     "kept.of": (lambda s, t, e: s.kept.of(STRANGER, t.id), frozenset()),
     "kept.forget": (lambda s, t, e: s.kept.forget(STRANGER, 1), False),
     "schedules.take_slot": (lambda s, t, e: s.schedules.take_slot(STRANGER, t.id, "2030-01-01T00:00"), False),
+    "schedules.give_back_slot": (
+        lambda s, t, e: s.schedules.give_back_slot(STRANGER, t.id, "2026-11-24T03:00", "2026-11-20T03:00"),
+        False,
+    ),
     "label_changes.history": (lambda s, t, e: s.label_changes.history(STRANGER, t.id), []),
     "reverts.preview": (lambda s, t, e: s.reverts.preview(STRANGER, t.id, "maria", 0.0), RevertPreview(0, 0, 0)),
     "rules.of": (lambda s, t, e: s.rules.of(STRANGER, t.id), []),

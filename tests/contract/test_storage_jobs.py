@@ -79,6 +79,15 @@ async def test_claims_go_by_age_and_wait_for_their_time(store: Store, triage: Tr
     assert second.id == "old"
 
 
+async def test_a_pause_that_only_a_wrong_clock_can_have_asked_for_is_over(store: Store, triage: Triage) -> None:
+    job = await leased(store, triage)
+    await store.jobs.change(job, JobState.QUEUED, 1e9, not_before=1e9 + 20)
+    assert await store.jobs.claim(1e9) is None
+    again = await store.jobs.claim(12.0)
+    assert again is not None
+    assert again.id == job.id
+
+
 async def test_guilds_have_their_turns_one_after_the_other(store: Store) -> None:
     """Ten trainings of one guild and then one of another; the clock stands still, or goes back."""
     for number in range(10):

@@ -43,6 +43,17 @@ async def test_slots_go_only_forwards_also_when_the_schedule_is_saved(store: Sto
     assert found.last_slot == "2026-11-25T03:00"
 
 
+async def test_a_slot_is_given_back_by_who_knows_which_it_was(store: Store, triage: Triage) -> None:
+    await store.schedules.save(nightly(triage))
+    assert await store.schedules.take_slot(GUILD, triage.id, "2038-01-01T03:00")
+    assert not await store.schedules.give_back_slot(GUILD, triage.id, "2037-01-01T03:00", "2026-11-24T03:00")
+    assert await store.schedules.give_back_slot(GUILD, triage.id, "2038-01-01T03:00", "2026-11-24T03:00")
+    assert not await store.schedules.take_slot(GUILD, triage.id, "2026-11-24T03:00")
+    assert await store.schedules.take_slot(GUILD, triage.id, "2026-11-25T03:00")
+    with pytest.raises(InvalidInput):
+        await store.schedules.give_back_slot(GUILD, triage.id, "2026-11-25T03:00", "never")
+
+
 async def test_what_is_switched_off_or_unknown_takes_nothing(store: Store, triage: Triage) -> None:
     assert not await store.schedules.take_slot(GUILD, triage.id, "2026-11-24T03:00")
     await store.schedules.save(dataclasses.replace(nightly(triage), enabled=False))

@@ -224,6 +224,26 @@ async def test_slot_missed_while_the_bot_was_off_runs_once_after_the_restart(
         assert len(await system.services.promotion.versions(receipt.classifier)) == 1
 
 
+async def test_a_clock_that_was_years_ahead_costs_no_night_after_it_is_right_again(system: System) -> None:
+    training, triage = system.services.training, await system.services.classifiers.create(LEAD, "triage")
+    await training.schedule(LEAD, triage, "0 3 * * *", None, "UTC")
+    noon = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+    async def taken_at(now: datetime) -> str | None:
+        await training.tick(now)
+        kept = await training.get_schedule(triage)
+        return None if kept is None else kept.last_slot
+
+    assert await taken_at(noon) == "2030-01-01T03:00"
+    for minutes, years in ((1, -30), (2, 0), (3, -30)):  # a clock without a battery, now and then
+        assert await taken_at(noon.replace(year=2030 + years) + timedelta(minutes=minutes)) == "2030-01-01T03:00"
+    far = await taken_at(noon.replace(year=2034))
+    assert far == "2034-01-01T03:00"
+    assert [await taken_at(noon + timedelta(minutes=minutes)) for minutes in (4, 30, 63)] == [far, far, far]
+    assert await taken_at(noon + timedelta(minutes=64)) == "2030-01-01T13:04"
+    assert await taken_at(noon + timedelta(days=1)) == "2030-01-02T03:00"
+
+
 async def test_quiet_hours_hold_back_what_starts_by_itself_and_nobody_who_asks(system: System) -> None:
     rows = [(f"text {number} about it", "bug" if number % 2 else "praise") for number in range(40)]
     receipt = await system.services.labeling.import_rows(LEAD, "triage", rows, Source.FILE)

@@ -56,6 +56,7 @@ def test_countdown_goes_from_possible_to_scheduled() -> None:
         ((9, 9), 9, "v2", 1.0, False, "instant", "waits for 10"),
         ((9, 9), 10, "v2", 1.0, False, "deep", "10 new"),
         ((9, 9), 9, "v2", 168.0, False, "deep", "9 new"),
+        ((9, 9), 9, "v2", -9e4, False, "deep", "9 new"),
         ((900, 900), 35, "v2", 1.0, False, "instant", "waits for 36"),
         ((900, 900), 36, "v2", 1.0, False, "deep", "36 new"),
         ((5, 5, 1, 0), 11, "", None, False, "deep", "11 labels"),
