@@ -31,6 +31,11 @@ SELECT DISTINCT snapshot FROM jobs WHERE updated_at < :before
 AND snapshot NOT IN (SELECT snapshot FROM jobs WHERE {_ACTIVE} OR updated_at >= :before)
 AND snapshot NOT IN (SELECT snapshot FROM versions WHERE files_deleted_at IS NULL)
 """  # noqa: S608
+_UNUSED = f"""
+SELECT DISTINCT artifact FROM jobs WHERE artifact IS NOT NULL AND updated_at < :before
+AND artifact NOT IN (SELECT artifact FROM jobs WHERE artifact IS NOT NULL AND ({_ACTIVE} OR updated_at >= :before))
+AND artifact NOT IN (SELECT artifact FROM versions)
+"""  # noqa: S608
 
 
 class Keeping:
@@ -70,6 +75,11 @@ class Keeping:
             "files_deleted_at IS NOT NULL",
             "AND artifact NOT IN (SELECT artifact FROM versions WHERE files_deleted_at IS NULL)",
         )
+
+    async def unused(self, before: float) -> list[str]:
+        """Artifacts that no version has: their jobs were cancelled while they came here, and ended before `before`."""
+        found = await self._db.read(lambda connection: rows(connection, _UNUSED, {"before": before}))
+        return [each["artifact"] for each in found]
 
     async def kept(self) -> list[str]:
         """Artifacts of the versions that keep their files."""

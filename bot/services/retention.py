@@ -62,11 +62,15 @@ class RetentionService:
             if numbers:
                 log.info("versions.let_go", extra={"classifier": classifier_id, "numbers": numbers})
         await self.finish()
+        await self._delete(await self._keeping.unused(before))
         await self._sweep_snapshots(before)
 
     async def finish(self) -> None:
         """Deletes the files that no version has any more; also those that a crash has left."""
-        for artifact in await self._keeping.gone():
+        await self._delete(await self._keeping.gone())
+
+    async def _delete(self, artifacts: Sequence[str]) -> None:
+        for artifact in artifacts:
             if (self._models / artifact).is_dir():
                 await asyncio.to_thread(delete, self._models / artifact)
                 log.info("version.files_deleted", extra={"artifact": artifact[:12]})

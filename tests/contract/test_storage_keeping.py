@@ -121,6 +121,22 @@ async def test_a_version_without_files_cannot_be_chosen_and_is_not_damaged(store
     assert await store.registry.champion(GUILD, triage.id) == 0
 
 
+async def test_what_came_here_and_became_no_version_is_unused(store: Store, triage: Triage) -> None:
+    await versions(store, triage)  # whose artifacts are versions'
+    for name, artifact, last in (
+        *(("cancelled", "c", JobState.CANCELLED), ("again", "d", JobState.CANCELLED)),
+        *(("again-active", "d", JobState.UPLOADING), ("active", "e", JobState.UPLOADING)),
+    ):
+        other = await make_triage(store, GUILD, name)
+        await store.jobs.create(make_job(other.classifier, name))
+        job = await store.jobs.claim(OLD)
+        assert job is not None
+        for state in dict.fromkeys((JobState.RUNNING, JobState.UPLOADING, last)):
+            job = await store.jobs.change(job, state, OLD, artifact=artifact * 64)
+    assert await store.keeping.unused(BEFORE) == ["c" * 64]
+    assert await store.keeping.unused(OLD) == [], "it is too young"
+
+
 async def test_only_training_files_that_nothing_needs_are_unneeded(store: Store, triage: Triage) -> None:
     await versions(store, triage)
     await store.jobs.create(make_job(triage.classifier, "failed", snapshot="6" * 64))

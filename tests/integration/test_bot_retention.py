@@ -149,6 +149,32 @@ async def test_what_a_start_has_learned_stays_with_it(system: System, trainer: F
     await check(system, settings, other)
 
 
+async def test_files_that_became_no_version_go(
+    system: System, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training is cancelled when its files are here already."""
+    classifier = await trained(system)
+    first, arrived = models(settings), asyncio.Event()
+
+    async def wait(*_: object) -> object:
+        arrived.set()
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(type(system.stores.registry), "add", wait)
+    for n in range(100, 124):
+        label = "bug" if n % 2 else "praise"
+        await system.services.labeling.label(LEAD, classifier, f"text {n}", label, Source.API)
+    asked = await system.services.training.request(LEAD, classifier)
+    assert isinstance(asked, Requested)
+    await arrived.wait()
+    await system.services.retention.sweep()
+    assert len(models(settings) - first) == 1, "it may become a version"
+    await system.services.training.cancel(LEAD, classifier)
+    await system.services.retention.sweep()
+    assert models(settings) == first
+    await check(system, settings, classifier)
+
+
 async def test_lineage_keeps_what_rows_do_not_name(
     system: System, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
