@@ -74,6 +74,8 @@ def _occasion(job: TrainingJob) -> str:
 
 
 def _doing(job: TrainingJob, progress: Progress | None, ahead: int | None) -> str:
+    if job.state is JobState.UPLOADING and job.error:
+        return f"the new version is not here yet: {cut(sentence(job.error), 300)}"
     if job.state is JobState.UPLOADING:
         return "fetching and checking the new version"
     if job.state is JobState.QUEUED and job.attempt:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import math
 import random
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from bot.services.patience import AWAY_SECONDS, Patience
 from bot.services.promotion import PromotionService, decide, kept_for_pins, paired
@@ -49,6 +51,8 @@ from storage.stores import Stores
 from trainer.protocol import JobSpec, JobStatus, Progress, RunState, from_json, learned, to_json
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 ATTEMPTS = 3
 TOGETHER = 4
@@ -250,7 +254,7 @@ class JobRunner:
     async def _attempt(self, job: TrainingJob) -> None:
         """One claim, from handing it over to its outcome. Raises TrainerUnavailable where another attempt may help."""
         spec = await self._spec(job)
-        await self._hand_over_patiently(job, spec)
+        await self._patiently(job, lambda: self._hand_over(job, spec))
         if job.state is JobState.LEASED:
             job = await self._jobs.change(job, JobState.RUNNING, time.time(), last_event=0, error=None)
             await self.announce(job)
@@ -313,13 +317,15 @@ class JobRunner:
             await self._trainer.give_artifact(self._models / spec.champion)
         self._note_place(await self._trainer.submit(spec))
 
-    async def _hand_over_patiently(self, job: TrainingJob, spec: JobSpec) -> None:
-        began, told = time.monotonic(), ""
+    async def _patiently(self, job: TrainingJob, call: Callable[[], Awaitable[T]]) -> T:
+        """Ask again for AWAY_SECONDS where the trainer cannot be reached; whoever waits for the job hears why."""
+        failing_since, told = math.inf, ""
         while True:
             try:
-                return await self._hand_over(job, spec)
+                return await call()
             except TrainerUnavailable as error:
-                if time.monotonic() - began > AWAY_SECONDS:
+                failing_since = min(failing_since, time.monotonic())
+                if time.monotonic() - failing_since > AWAY_SECONDS:
                     raise
                 if told != str(error):
                     told = str(error)
@@ -376,7 +382,7 @@ class JobRunner:
         if job.state is not JobState.UPLOADING:
             job = await self._jobs.change(job, JobState.UPLOADING, time.time(), artifact=artifact)
         try:
-            directory = await self._trainer.fetch_artifact(artifact, self._models)
+            directory = await self._patiently(job, lambda: self._trainer.fetch_artifact(artifact, self._models))
         except NotFound as gone:  # the bot was away for longer than the trainer keeps what nobody fetches
             raise TrainerUnavailable(f"The trainer does not have the model any more. {gone}") from None
         report = _report(directory)
@@ -442,20 +448,21 @@ class JobRunner:
             await self._end(job, JobState.ABANDONED, f"Given up after {ATTEMPTS} attempts. {why}")
             return
         pause = random.uniform(0.5, 1.0) * 5.0 * 2.0**job.attempt  # noqa: S311 - spreads retries
-        await self._close(job, JobState.QUEUED, not_before=time.time() + pause, error=why)
+        await self._close(job, JobState.QUEUED, why, not_before=time.time() + pause)
 
     async def _end(self, job: TrainingJob, state: JobState, error: str) -> None:
-        await self._close(job, state, error=error)
+        await self._close(job, state, error)
         self._aside(self._tell_trainer(job.id))
 
-    async def _close(self, job: TrainingJob, state: JobState, **fields: Any) -> None:
+    async def _close(self, job: TrainingJob, state: JobState, why: str, **fields: Any) -> None:
         """Ends the attempt in the table. On a full disk that waits until there is room: nobody else would end it."""
         while True:
             try:
                 current = await self._jobs.get(job.guild, job.id)
                 if current.attempt == job.attempt:
-                    await self.announce(await self._jobs.change(current, state, time.time(), **fields))
-                    log.info("job.changed", extra={"job": job.id, "attempt": job.attempt, "state": state.value})
+                    await self.announce(await self._jobs.change(current, state, time.time(), error=why, **fields))
+                    facts = {"job": job.id, "attempt": job.attempt, "state": state.value, "why": why}
+                    log.info("job.changed", extra=facts)
                 return
             except StorageError as error:
                 log.warning("job.unchanged", extra={"job": job.id, "why": str(error)})

@@ -5,8 +5,8 @@ from __future__ import annotations
 STALL_SECONDS = 900.0
 """Without a new step for this long, an attempt is given up: the trainer answers but the job hangs."""
 AWAY_SECONDS = 900.0
-"""So long an attempt waits for a trainer that cannot be reached to take it: an attempt is a training, not a try to
-reach somebody, and a host that is restarted, or a cable, takes minutes."""
+"""So long an attempt waits for a trainer that cannot be reached to take it, or to hand out its model: an attempt is a
+training, not a try to reach somebody, and a host that is restarted, or a cable, takes minutes."""
 
 
 class Patience:

@@ -41,6 +41,8 @@ class FakeTrainer:
         """Raised by the next polls, one each."""
         self.submit_errors: list[PupilError] = []
         """The same of the next times that a job is handed over."""
+        self.fetch_errors: list[PupilError] = []
+        """The same of the next times that a version is fetched."""
         self.failure: tuple[str, bool] | None = None
         """(sentence, retryable) that every job ends with; None: it succeeds."""
         self.cold: PupilError | None = None
@@ -103,6 +105,8 @@ class FakeTrainer:
         self.calls["give"] += 1
 
     async def fetch_artifact(self, artifact_id: str, root: Path) -> Path:
+        if self.fetch_errors:
+            raise self.fetch_errors.pop(0)
         shutil.copytree(self.root / artifact_id, root / artifact_id, dirs_exist_ok=True)
         return root / artifact_id
 

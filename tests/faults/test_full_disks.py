@@ -99,7 +99,7 @@ async def test_disk_of_the_bot_that_is_full_to_the_last_byte_at_the_end_of_a_tra
     await failed(world, job)
     await world.moment()
     ballast.unlink()
-    await world.fails(job, "failed", "disk is full")
+    await world.fails(job, "failed", "Free some space")
 
 
 @rounds(row="10")

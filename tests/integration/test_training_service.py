@@ -150,18 +150,23 @@ async def test_a_training_that_never_ends_is_stopped_and_not_tried_again(
     assert trainer.calls["submit"] == 1
 
 
+@pytest.mark.parametrize(
+    ("errors", "state"), [("submit_errors", JobState.LEASED), ("fetch_errors", JobState.UPLOADING)]
+)
 async def test_a_trainer_that_is_away_costs_no_attempt_and_the_job_says_what_it_waits_for(
-    system: System, trainer: FakeTrainer
+    system: System, trainer: FakeTrainer, errors: str, state: JobState
 ) -> None:
-    trainer.submit_errors = [TrainerUnavailable("Nobody answers.")] * 1000
+    """Also when the training is over: its model is still there."""
+    to_come = [TrainerUnavailable("Nobody answers.")] * 1000
+    setattr(trainer, errors, to_come)
     asked = await system.services.training.request(LEAD, await taught(system))
     assert isinstance(asked, Requested)
     async with asyncio.timeout(60):
-        while len(trainer.submit_errors) > 995:  # more often than there are attempts
+        while len(to_come) > 995:  # more often than there are attempts
             await asyncio.sleep(0.01)
     waiting = await system.services.training.job("g", asked.job.id)
-    assert (waiting.job.state, waiting.job.attempt, waiting.job.error) == (JobState.LEASED, 1, "Nobody answers.")
-    trainer.submit_errors.clear()
+    assert (waiting.job.state, waiting.job.attempt, waiting.job.error) == (state, 1, "Nobody answers.")
+    to_come.clear()
     ended = (await system.services.training.wait("g", asked.job.id)).job
     assert (ended.state, ended.attempt, ended.error) == (JobState.SUCCEEDED, 1, None)
 

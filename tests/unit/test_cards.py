@@ -366,6 +366,8 @@ class TestTrainings:
         assert "not begun yet: The trainer cannot be reached." in job_card(JobUpdate(away, CLASSIFIER, "v0")).body
         begun = job_card(JobUpdate(replace(away, state=JobState.RUNNING), CLASSIFIER, "v0"))
         assert "cannot be reached" not in begun.body
+        done = job_card(JobUpdate(replace(away, state=JobState.UPLOADING), CLASSIFIER, "v0"))
+        assert "the new version is not here yet: The trainer cannot be reached." in done.body
 
     @pytest.mark.parametrize(("state", "attempt"), [(JobState.QUEUED, 0), (JobState.LEASED, 1), (JobState.RUNNING, 2)])
     def test_a_training_that_waits_says_how_many_are_ahead(self, state: JobState, attempt: int) -> None:
