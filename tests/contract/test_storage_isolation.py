@@ -207,6 +207,7 @@ OTHERWISE = {
     "keeping.gone",
     "keeping.kept",
     "keeping.unneeded_snapshots",
+    "keeping.unused",
     "jobs.claim",
     "jobs.due",
     "jobs.unfinished",
