@@ -1,9 +1,9 @@
 """Whether a candidate goes live, and the swap.
 
 `decide` is a pure function of the report and the policy. The rule's numbers were chosen on simulated pairs of real
-models with golden sets of 50-100 (`make bench-gate`, trainer/LOG.md): it promotes 1.6 % of those that are at least one
-point worse, none that is three points worse, and keeps out 21 % of those that are at least one point better. A
-candidate that is kept is tried again with the next labels.
+models with golden sets of 50-100 (`make bench-gate`, trainer/LOG.md): it promotes 2 % of those that are at least one
+point worse, and keeps out a quarter of those that are at least one point better. A candidate that is kept is tried
+again with the next labels.
 """
 
 from __future__ import annotations
