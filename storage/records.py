@@ -546,6 +546,11 @@ class PairedOutcome:
     split: Split
     champion: str
     candidate: str
+    surer: float | None = None
+    """The candidate's probability of the right label minus the champion's, both as served; in [-1, 1].
+
+    None: not known. Twins answer for the two on train rows, and each of these is sure in its own way.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -642,11 +647,11 @@ class PromotionPolicy:
 
     minimum_gain: int = 3
     """At least this many more rows right than the champion ..."""
-    sigma: float = 0.5
-    """... and at least this many standard deviations of the paired difference."""
-    golden_weight: int = 2
-    """What a golden row counts: it is answered by the very models, a train row by twins that have seen fewer texts, and
-    a wrong label that both were taught."""
+    sigma: float = 0.75
+    """... and at least this many standard deviations of the gain."""
+    golden_weight: int = 3
+    """What a golden row counts, by how much surer of the right label the candidate is: it is answered by the very
+    models, a train row by twins that have seen fewer texts, and a wrong label that both were taught."""
     class_loss: int = 3
     class_loss_share: float = 0.30
     """A class may not lose this many rows net if that is also this share of its evaluated rows ..."""

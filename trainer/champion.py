@@ -43,6 +43,8 @@ class Champion:
     answers: dict[int, str]
     """For golden rows, and for the train rows that can be evidence."""
     trained_on: frozenset[int]
+    sure: dict[int, float]
+    """Its probability of the right label, for golden rows."""
 
 
 def encode_dataset(encoder: Encoder, data: Dataset, threads: int) -> Encoded:
@@ -56,7 +58,7 @@ def encode_dataset(encoder: Encoder, data: Dataset, threads: int) -> Encoded:
 
 def base_champion(head: Head, twins: Measured, encoded: Encoded, data: Dataset) -> Champion:
     """Version 0: the instant head over the base encoder; its twins answer the rows that it has learned."""
-    return Champion(twins.answers(data.labels) | _golden(head, encoded, data), frozenset())
+    return _with_golden(twins.answers(data.labels), frozenset(), head, encoded, data)
 
 
 def trained_champion(directory: Path, data: Dataset, threads: int, seed: int) -> Champion:
@@ -78,7 +80,7 @@ def trained_champion(directory: Path, data: Dataset, threads: int, seed: int) ->
         head = fit.head
         ids = [number for number, new in zip(data.train.ids, newer, strict=True) if new]
         answers |= named(ids, fit.out_of_fold[newer], data.labels)
-    return Champion(answers | _golden(head, encoded, data), evidence.trained_on)
+    return _with_golden(answers, evidence.trained_on, head, encoded, data)
 
 
 @dataclass(frozen=True)
@@ -138,5 +140,9 @@ def can_be_evidence(champion: Champion, rows: Rows) -> NDArray[np.int64]:
     return np.array([index for index, number in enumerate(rows.ids) if number in champion.answers], np.int64)
 
 
-def _golden(head: Head, encoded: Encoded, data: Dataset) -> dict[int, str]:
-    return named(data.golden.ids, head.logits(encoded.golden), head.labels)
+def _with_golden(
+    answers: dict[int, str], trained_on: frozenset[int], head: Head, encoded: Encoded, data: Dataset
+) -> Champion:
+    logits, ids = head.logits(encoded.golden), data.golden.ids
+    sure = head.probability_of(data.golden.targets, logits)
+    return Champion(answers | named(ids, logits, head.labels), trained_on, dict(zip(ids, sure.tolist(), strict=True)))

@@ -73,11 +73,16 @@ def evaluate(
 
 
 def pair(
-    ids: Sequence[int], truth: Sequence[str], split: Split, champion: Sequence[str], candidate: Sequence[str]
+    ids: Sequence[int],
+    truth: Sequence[str],
+    split: Split,
+    champion: Sequence[str],
+    candidate: Sequence[str],
+    surer: Sequence[float | None] | None = None,
 ) -> list[PairedOutcome]:
     """Columns to outcomes; all have one length."""
-    columns = zip(ids, truth, champion, candidate, strict=True)
-    return [PairedOutcome(number, label, split, before, after) for number, label, before, after in columns]
+    columns = zip(ids, truth, champion, candidate, surer or [None] * len(ids), strict=True)
+    return [PairedOutcome(number, label, split, before, after, more) for number, label, before, after, more in columns]
 
 
 def calibration_error(confidences: NDArray[np.float64], right: NDArray[np.bool_]) -> float:

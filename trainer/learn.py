@@ -397,8 +397,12 @@ def _judge(measured: Measured, champion: Champion, head: Head) -> list[Judged]:
     outside = measured.outside(head.scope)
     answers = [head.labels[best] for best in logits.argmax(1)]
     truth = [head.labels[target] for target in measured.rows.targets]
-    before = [champion.answers[number] for number in measured.rows.ids]
-    outcomes = pair(measured.rows.ids, truth, measured.split, before, answers)
+    ids = measured.rows.ids
+    before = [champion.answers[number] for number in ids]
+    now_sure = zip(ids, head.probability_of(measured.rows.targets, logits).tolist(), strict=True)
+    was_sure = champion.sure
+    surer = [round(sure - was_sure[number], 5) if number in was_sure else None for number, sure in now_sure]
+    outcomes = pair(ids, truth, measured.split, before, answers, surer)
     columns = zip(outcomes, confidence, uncalibrated, outside, strict=True)
     return [Judged(outcome, float(sure), float(raw), bool(out)) for outcome, sure, raw, out in columns]
 

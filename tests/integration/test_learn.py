@@ -63,6 +63,14 @@ def version(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return staging
 
 
+@pytest.fixture(scope="module")
+def second(base: Path, version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Measured against the version, after the same rows and with other chances."""
+    staging = tmp_path_factory.mktemp("second") / "v2"
+    run(base, staging, SNAPSHOT, version, replace(SPEC, seed=5))
+    return staging
+
+
 def run(
     base: Path,
     staging: Path,
@@ -217,11 +225,24 @@ class TestAgainstAChampion:
             row.id for row in SNAPSHOT.rows if row.split is Split.GOLDEN
         }
 
-    def test_rows_it_has_learned_without_evidence_are_left_out(self, base: Path, version: Path, tmp_path: Path) -> None:
-        run(base, tmp_path / "v2", SNAPSHOT, version)
-        measured = {o.example_id for o in report_of(tmp_path / "v2").outcomes if o.split is Split.TRAIN}
+    def test_rows_it_has_learned_without_evidence_are_left_out(self, version: Path, second: Path) -> None:
+        measured = {o.example_id for o in report_of(second).outcomes if o.split is Split.TRAIN}
         assert measured
         assert measured <= set(read_evidence(version).out_of_fold)
+
+    def test_golden_rows_tell_how_much_surer_of_the_right_label_it_is(self, version: Path, second: Path) -> None:
+        texts = {row.id: row.text for row in SNAPSHOT.rows}
+        golden = [outcome for outcome in report_of(second).outcomes if outcome.split is Split.GOLDEN]
+        before, after = (
+            [
+                float(head.probabilities(encoder.encode_many([texts[o.example_id]]))[0, head.labels.index(o.label)])
+                for o in golden
+            ]
+            for encoder, head in ((Encoder.load(path), Head.load(path)) for path in (version, second))
+        )
+        assert np.std(before) > 0.01
+        assert [o.surer for o in golden] == pytest.approx(np.subtract(after, before), abs=1e-4)
+        assert all(o.surer is None for o in report_of(second).outcomes if o.split is Split.TRAIN)
 
     def test_going_on_from_it_measures_on_newer_rows_alone(self, base: Path, version: Path, tmp_path: Path) -> None:
         newer = make_snapshot(seed=5, per_label=10, golden_every=0, first_id=1000)

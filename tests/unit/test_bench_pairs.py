@@ -32,6 +32,7 @@ from tests.benchmarks.learning.pairs import (
     mislabelled,
     replay,
     snapshot,
+    surer,
     tally,
     verdicts,
 )
@@ -138,9 +139,12 @@ def test_a_tally_counts_by_label_and_split() -> None:
 
 
 def test_what_is_replayed_has_the_same_tally() -> None:
-    again = replay(tally(OUTCOMES)).outcomes
-    assert tally(again) == tally(OUTCOMES)
-    assert paired(again) == paired(OUTCOMES)
+    sure = [replace(row, surer=0.1 * row.example_id) if row.split is Split.GOLDEN else row for row in OUTCOMES]
+    again = replay(tally(sure), surer(sure)).outcomes
+    assert tally(again) == tally(sure)
+    assert paired(again) == paired(sure)
+    assert surer(again) == pytest.approx(surer(sure))
+    assert surer(replay(tally(OUTCOMES)).outcomes) is None
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -151,9 +155,13 @@ def test_the_rule_decides_a_replay_as_it_decides_the_rows(seed: int) -> None:
         for number in range(40)
     ]
     found = [replace(one, candidate=one.label) if rng.random() < 0.4 else one for one in found]
+    if seed % 2:
+        golden = [one for one in found if one.split is Split.GOLDEN]
+        sure = dict(zip(golden, rng.uniform(-0.3, 0.3, len(golden)).tolist(), strict=True))
+        found = [replace(one, surer=sure.get(one)) for one in found]
     report = replace(replay([]), outcomes=tuple(found))
     policy = PromotionPolicy(minimum_gain=1)
-    assert decide(replay(tally(found)), policy, "v1").promote == decide(report, policy, "v1").promote
+    assert decide(replay(tally(found), surer(found)), policy, "v1").promote == decide(report, policy, "v1").promote
 
 
 def verdict(task: int, difference: float, promoted: bool) -> Verdict:
@@ -199,9 +207,11 @@ def test_a_recorded_pair_becomes_a_verdict() -> None:
         "stands": False,
         "truth": [200, 3, 7],
         "counts": tally(OUTCOMES),
+        "sureness": [None, [2, 0.0, 0.0, 0.25, 0.1]],
     }
 
     def two_more_worse(report: EvaluationReport) -> bool:
+        assert surer(report.outcomes) == pytest.approx((0.25, 0.1))
         return paired(report.outcomes) == (2, 3)
 
     assert verdicts(5, [recorded], two_more_worse) == [Verdict(5, "m", True, False, -0.02, True)]

@@ -35,6 +35,8 @@ def test_accuracy_f1_and_confusion_are_the_candidates() -> None:
 def test_pairs_keep_their_columns_apart() -> None:
     (outcome,) = pair([7], ["bug"], Split.GOLDEN, ["praise"], ["refund"])
     assert outcome == PairedOutcome(7, "bug", Split.GOLDEN, champion="praise", candidate="refund")
+    (outcome,) = pair([7], ["bug"], Split.GOLDEN, ["praise"], ["refund"], [-0.25])
+    assert outcome.surer == -0.25
 
 
 def test_a_label_without_rows_is_listed_and_does_not_lower_the_f1() -> None:

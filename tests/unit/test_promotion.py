@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,13 +15,16 @@ POLICY = PromotionPolicy()
 
 
 def rows(
-    count: int, champion: bool, candidate: bool, label: str = "bug", split: Split = Split.TRAIN
+    count: int,
+    champion: bool,
+    candidate: bool,
+    label: str = "bug",
+    split: Split = Split.TRAIN,
+    surer: float | None = None,
 ) -> list[PairedOutcome]:
     """`count` rows of one label on which the two were right or wrong."""
-    return [
-        PairedOutcome(number, label, split, label if champion else "other", label if candidate else "other")
-        for number in range(count)
-    ]
+    said = (label if champion else "other", label if candidate else "other")
+    return [PairedOutcome(number, label, split, *said, surer) for number in range(count)]
 
 
 def report(*parts: list[PairedOutcome]) -> EvaluationReport:
@@ -52,13 +57,14 @@ both_right = rows(80, True, True)
         (3, 0, True),
         (6, 4, False),
         (7, 4, True),
-        (20, 16, True),
-        (40, 36, False),
-        (41, 36, True),
+        (20, 16, False),
+        (21, 16, True),
+        (40, 34, False),
+        (41, 34, True),
     ],
 )
 def test_gain_must_exceed_noise(better: int, worse: int, promoted: bool) -> None:
-    """b - c >= max(3, half the square root of b + c); the losses are spread so that no label guard speaks."""
+    """b - c >= max(3, 0.75 times the root of b + c); the losses are spread so that no label guard speaks."""
     losses = [rows(1, True, False, label=f"label{number % 20}") for number in range(worse)]
     spread = [rows(10, True, True, label=f"label{number}") for number in range(20)]
     decision = decide(report(rows(better, False, True, label="gain"), *losses, *spread), POLICY, "v3+2")
@@ -80,17 +86,43 @@ def test_a_small_loss_of_a_large_label_is_borne() -> None:
 
 @pytest.mark.parametrize(
     ("train", "golden", "promoted"),
-    [((3, 0), (0, 1), False), ((5, 0), (0, 1), True), ((1, 0), (1, 0), True), ((0, 0), (1, 0), False)],
+    [((4, 0), (0, 1), False), ((7, 0), (0, 1), True), ((0, 0), (1, 0), True), ((1, 3), (2, 0), True)],
 )
-def test_a_golden_answer_counts_twice(train: tuple[int, int], golden: tuple[int, int], promoted: bool) -> None:
+def test_a_golden_answer_counts_three_times_where_no_more_is_known(
+    train: tuple[int, int], golden: tuple[int, int], promoted: bool
+) -> None:
     parts = [
-        rows(count, champion, candidate, label=f"{split}{champion}", split=split)
+        rows(1, champion, candidate, label=f"{split}{number}{champion}", split=split)
         for split, counts in ((Split.TRAIN, train), (Split.GOLDEN, golden))
         for count, champion, candidate in zip(counts, (False, True), (True, False), strict=True)
+        for number in range(count)
     ]
     decision = decide(report(both_right, *parts), POLICY, "v3+2")
     assert decision.promote is promoted
-    assert ("counted 2 times" in decision.reason) is not promoted
+
+
+@pytest.mark.parametrize(
+    ("better", "surer", "promoted"),
+    [
+        (2, [0.05] * 10, True),  # 2 + 3 * 0.5
+        (2, [0.03] * 10, False),  # 2 + 3 * 0.3
+        (0, [0.1] * 10, True),  # level, but surer of what is right
+        (5, [-0.1] * 10, False),  # 5 - 3 * 1.0
+        (2, [0.9, -0.4, 0.0, 0.0, 0.0], True),  # 2 + 3 * 0.5, and 0.75 * root of 2 + 9 * 0.97 is less than 3
+        (2, [0.9, 0.9, -0.9, -0.4, 0.0], False),  # the same gain, and 0.75 * root of 2 + 9 * 2.59 is 3.8
+    ],
+)
+def test_golden_texts_count_by_how_much_surer_it_is(better: int, surer: list[float], promoted: bool) -> None:
+    golden = [rows(1, True, True, split=Split.GOLDEN, surer=each) for each in surer]
+    decision = decide(report(both_right, rows(better, False, True), *golden), POLICY, "v3+2")
+    assert decision.promote is promoted
+
+
+def test_who_is_right_less_often_is_kept_out_however_sure() -> None:
+    golden = rows(30, True, True, split=Split.GOLDEN, surer=0.3)
+    decision = decide(report(both_right, rows(1, False, True), rows(2, True, False), golden), POLICY, "v3+2")
+    assert not decision.promote
+    assert "1 better and 2 worse, golden texts' labels 30 points more probable." in decision.reason
 
 
 def test_among_many_labels_one_more_loss_is_borne() -> None:
@@ -125,6 +157,14 @@ def test_reason_carries_its_numbers() -> None:
     assert decision.reason == (
         "Better than v3+2: 0.80 → 1.00 on 100 held-out texts; 20 answers became right and 0 wrong."
     )
+    golden = [rows(3, True, True, split=Split.GOLDEN, surer=0.02), rows(1, True, True, split=Split.GOLDEN, surer=0.06)]
+    decision = decide(report(both_right, rows(2, False, True), *golden), POLICY, "v3+2")
+    assert decision.reason == (
+        "Kept v3+2: 0.98 → 1.00 on 86 held-out texts; 2 better and 0 worse, golden texts' labels 3 points more "
+        "probable: not clearly an improvement (a gain of 2.4 where it takes 3.0)."
+    )
+    assert "1 point less probable" in decide(report(rows(1, True, True, "a", Split.GOLDEN, -0.01)), POLICY, "v3").reason
+    assert "as probable as before" in decide(report(rows(1, True, True, "a", Split.GOLDEN, 0.0)), POLICY, "v3").reason
 
 
 outcome = st.builds(
@@ -135,6 +175,7 @@ outcome = st.builds(
     st.sampled_from("abc"),
     st.sampled_from("abc"),
 )
+surely = st.builds(lambda row, surer: replace(row, surer=surer), outcome, st.none() | st.floats(-1, 1))
 
 
 @given(st.lists(outcome, max_size=60))
@@ -143,8 +184,11 @@ def test_a_candidate_that_is_never_better_is_never_promoted(outcomes: list[Paire
     assert not decide(report(worse_or_equal), POLICY, "v1").promote
 
 
-@given(st.lists(outcome, max_size=60))
+@given(st.lists(surely, max_size=60))
 def test_the_reverse_comparison_swaps_better_and_worse(outcomes: list[PairedOutcome]) -> None:
-    turned = [PairedOutcome(r.example_id, r.label, r.split, r.candidate, r.champion) for r in outcomes]
+    turned = [
+        replace(r, champion=r.candidate, candidate=r.champion, surer=None if r.surer is None else -r.surer)
+        for r in outcomes
+    ]
     assert paired(outcomes) == paired(turned)[::-1]
     assert not (decide(report(outcomes), POLICY, "a").promote and decide(report(turned), POLICY, "b").promote)

@@ -71,6 +71,11 @@ class Head:
         """Logits [n, K] to probabilities [n, K]."""
         return np.exp(log_softmax(logits / np.float32(self.temperature)))
 
+    def probability_of(self, classes: NDArray[np.int64], logits: Floats) -> Floats:
+        """Of one class [n] in each row of logits [n, K]: [n]."""
+        chosen: Floats = self.calibrated(logits)[np.arange(len(classes)), classes]
+        return chosen
+
     def outside(self, vectors: Floats) -> NDArray[np.bool_]:
         """[n, d] to [n]: True where a text looks like nothing that was taught. Without a scope never."""
         if self.scope is None:

@@ -84,13 +84,17 @@ def growth(records: Records) -> Iterator[Figure]:
         yield compared(f"new labels, continued: {title}", quick, "s", "training anew", anew, target=0.4, better="lower")
 
 
-def _values(records: Records, name: str, shots: int, method: str, field: str) -> list[float]:
+def _values(
+    records: Records, name: str, shots: int, method: str, field: str, machine: str | None = None
+) -> list[float]:
     """A field of every seed that was measured; SERVED is what answers after the gate's decision."""
     found: list[float] = []
     for seed in range(3):
-        values = records.get((TABLE, name, shots, seed, method))
+        values = records.get((TABLE, name, shots, seed, method), machine)
         if values is not None and field == SERVED:
-            promoted = decide(replay(values["tally"]), PromotionPolicy(), "v0").promote
+            if "surer" not in values:
+                continue  # measured before the gate asked for it
+            promoted = decide(replay(values["tally"], values["surer"]), PromotionPolicy(), "v0").promote
             values = values if promoted else records.get((TABLE, name, shots, seed, "instant"))
             field_here = "accuracy"
         else:
@@ -147,13 +151,15 @@ def figures(records: Records) -> list[Figure]:
 
 
 def _times(records: Records, name: str) -> Iterator[Figure]:
-    peer = _values(records, name, 8, "setfit", "seconds")
+    """Times beside the peer's of the same machine."""
+    machine = records.machine((TABLE, name, 8, 0, "setfit"))
+    peer = _values(records, name, 8, "setfit", "seconds", machine)
     for title, method, field, target in (
         ("instant", "instant", "seconds", 1 / 100),
         ("deep", "whole", "seconds", 1 / 8),
         ("deep with its evidence", "whole", "seconds_with_evidence", 1 / 4),
     ):
-        if values := _values(records, name, 8, method, field):
+        if values := _values(records, name, 8, method, field, machine):
             yield compared(
                 f"{name}, 8 shots, {title}",
                 statistics.mean(values),
@@ -173,5 +179,5 @@ def _given_away(records: Records) -> Iterator[float]:
                 _values(records, name, shots, method, field)
                 for method, field in (("instant", "accuracy"), ("whole", "accuracy"), ("whole", SERVED))
             )
-            if instant and deep:
+            if instant and deep and served:
                 yield 100 * (max(statistics.mean(instant), statistics.mean(deep)) - statistics.mean(served))

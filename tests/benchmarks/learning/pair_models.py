@@ -26,7 +26,7 @@ from tests.benchmarks.learning.samples import Pair
 from tests.benchmarks.report import FOLDER
 from trainer.bases import PACKAGED, resolve
 from trainer.champion import Encoded, read_evidence
-from trainer.dataset import Dataset, Fold, read_dataset
+from trainer.dataset import Dataset, Fold, Rows, read_dataset
 from trainer.evaluate import pair as paired
 from trainer.export import export_encoder
 from trainer.finetune import Recipe
@@ -321,29 +321,31 @@ class Base:
         return vectors
 
 
-def _sureness(champion: Today, candidate: Version, draw: Draw, content: SnapshotContent) -> list[list[float]] | None:
-    """For other rules than today's: by split [rows, mean and standard deviation of the candidate's log probability of
-    the right label minus the champion's, the same of the probability]. None where a model only kept its answers.
+def _sureness(champion: Today, candidate: Version, draw: Draw, content: SnapshotContent) -> list[list[float] | None]:
+    """By split [rows, mean and standard deviation of the candidate's log probability of the right label minus the
+    champion's, the same of the probability]. None for train rows where a model only kept its answers.
     """
-    if champion.chances is None or candidate.chances is None:
-        return None
     data = read_dataset(content)
     golden = list(data.golden.ids)
-    found = []
-    for rows, sides in (
-        (data.train, (champion.chances, candidate.chances)),
-        (
-            data.golden,
-            tuple(_chances(golden, m.head.logits(m.view.texts[golden]), m.head) for m in (champion, candidate)),
-        ),
-    ):
-        both = [(i, n) for i, n in enumerate(rows.ids) if all(n in side for side in sides)]
-        before, after = (
-            np.array([side[n].get(data.labels[rows.targets[i]], 0.0) for i, n in both]).clip(LEAST, 1) for side in sides
-        )
-        logs, plain = np.log(after) - np.log(before), after - before
-        found.append([len(both), *(round(float(v), 5) for v in (logs.mean(), logs.std(), plain.mean(), plain.std()))])
-    return found
+    asked = (_chances(golden, m.head.logits(m.view.texts[golden]), m.head) for m in (champion, candidate))
+    return [
+        _surer(data, data.train, champion.chances, candidate.chances),
+        _surer(data, data.golden, *asked),
+    ]
+
+
+def _surer(
+    data: Dataset, rows: Rows, champion: Mapping[int, Chances] | None, candidate: Mapping[int, Chances] | None
+) -> list[float] | None:
+    if champion is None or candidate is None:
+        return None
+    both = [(i, n) for i, n in enumerate(rows.ids) if n in champion and n in candidate]
+    before, after = (
+        np.array([side[n].get(data.labels[rows.targets[i]], 0.0) for i, n in both]).clip(LEAST, 1)
+        for side in (champion, candidate)
+    )
+    logs, plain = np.log(after) - np.log(before), after - before
+    return [len(both), *(round(float(v), 5) for v in (logs.mean(), logs.std(), plain.mean(), plain.std()))]
 
 
 def _chances(ids: Sequence[int], logits: Floats, head: Head) -> dict[int, Chances]:

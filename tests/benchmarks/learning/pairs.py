@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -142,8 +142,19 @@ def tally(outcomes: Iterable[PairedOutcome]) -> Tally:
     return [counts[label] for label in sorted(counts)]
 
 
-def replay(counts: Tally) -> EvaluationReport:
-    """A report whose outcomes have this tally; rows on which the two agree count as right for both."""
+Surer = tuple[float, float]
+"""Mean and standard deviation of `PairedOutcome.surer` over the golden rows."""
+
+
+def surer(outcomes: Iterable[PairedOutcome]) -> Surer | None:
+    """None where there is no golden row of which it is known."""
+    found = [row.surer for row in outcomes if row.split is Split.GOLDEN and row.surer is not None]
+    return (float(np.mean(found)), float(np.std(found))) if found else None
+
+
+def replay(counts: Tally, golden: Surer | None = None) -> EvaluationReport:
+    """A report whose outcomes have this tally, and whose golden rows are as much surer as told; rows on which the two
+    agree count as right for both."""
     outcomes: list[PairedOutcome] = []
     for number, label in enumerate(counts):
         name = str(number)
@@ -152,6 +163,9 @@ def replay(counts: Tally) -> EvaluationReport:
                 champion = "" if index < better else name
                 candidate = "" if better <= index < better + worse else name
                 outcomes.append(PairedOutcome(len(outcomes), name, split, champion, candidate))
+    if golden is not None:
+        spread = iter(_spread(sum(label[3] for label in counts), *golden))
+        outcomes = [replace(row, surer=next(spread)) if row.split is Split.GOLDEN else row for row in outcomes]
     share = 1 / max(1, len(outcomes))
     return EvaluationReport(
         outcomes=tuple(outcomes),
@@ -166,6 +180,13 @@ def replay(counts: Tally) -> EvaluationReport:
         train_rows=0,
         golden_rows=sum(label[3] for label in counts),
     )
+
+
+def _spread(rows: int, mean: float, deviation: float) -> list[float]:
+    """That many numbers with this mean and standard deviation."""
+    pairs = rows // 2
+    away = deviation * np.sqrt(rows / (2 * pairs)) if pairs else 0.0
+    return [mean + away, mean - away] * pairs + [mean] * (rows % 2)
 
 
 @dataclass(frozen=True)
@@ -192,7 +213,7 @@ def verdicts(task: int, pairs: Iterable[dict[str, Any]], promotes: Callable[[Eva
             "deep" in (pair["champion"], pair["candidate"]),
             pair["stands"],
             (pair["truth"][1] - pair["truth"][2]) / pair["truth"][0],
-            promotes(replay(pair["counts"])),
+            promotes(replay(pair["counts"], (pair["sureness"][1][3], pair["sureness"][1][4]))),
         )
         for pair in pairs
     ]
