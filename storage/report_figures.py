@@ -79,6 +79,8 @@ class Figures:
     flips: Flips
     chance_better: float | None
     """That the candidate is the better one, in [0, 1]; None: no row tells them apart."""
+    surer: float | None
+    """How much more probable golden texts' right labels have become, on average, in [-1, 1]; None: not known."""
     mistakes: tuple[Mistake, ...]
     """All there are, most rows first."""
     changes: tuple[LabelChange, ...]
@@ -95,6 +97,7 @@ def figures(report: EvaluationReport) -> Figures:
         champion_accuracy=wilson(round(report.champion_accuracy * rows), rows),
         flips=differ,
         chance_better=chance_better(len(differ.fixed), len(differ.broken)),
+        surer=surer(report.outcomes),
         mistakes=mistakes([row.label for row in report.labels], report.confusion),
         changes=label_changes(report.outcomes),
         other=_other(report),
@@ -124,6 +127,13 @@ def chance_better(better: int, worse: int) -> float | None:
     whole = math.lgamma(tosses + 1) - tosses * math.log(2)
     terms = (math.exp(whole - math.lgamma(k + 1) - math.lgamma(tosses - k + 1)) for k in range(better + 1))
     return min(1.0, math.fsum(terms))
+
+
+def surer(outcomes: Iterable[PairedOutcome]) -> float | None:
+    """The mean of what is known about golden rows; see `PairedOutcome.surer`."""
+    told = [row.surer for row in outcomes if row.split is Split.GOLDEN]
+    known = [value for value in told if value is not None and math.isfinite(value)]
+    return math.fsum(known) / len(known) if known else None
 
 
 def flips(outcomes: Iterable[PairedOutcome]) -> Flips:
@@ -194,6 +204,16 @@ def chance_words(chance: float | None) -> str:
         return ""
     whole = "> 99 %" if chance > 0.99 else "< 1 %" if chance < 0.01 else f"{100 * chance:.0f} %"
     return f"{whole} likely better"
+
+
+def surer_words(surer: float | None) -> str:
+    """ "golden texts' labels 4 points more probable"; empty where nothing is known."""
+    if surer is None:
+        return ""
+    points = round(100 * abs(surer))
+    count = f"{points} point{'s' if points != 1 else ''}"
+    more = f"{count} {'more' if surer > 0 else 'less'} probable" if points else "as probable as before"
+    return f"golden texts' labels {more}"
 
 
 def flip_words(fixed: int, broken: int, still_wrong: int) -> str:

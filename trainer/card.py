@@ -22,6 +22,7 @@ from storage.report_figures import (
     other_words,
     percent,
     scope_words,
+    surer_words,
     weight_words,
 )
 from trainer.protocol import JobSpec
@@ -66,11 +67,11 @@ def _verdict(report: EvaluationReport, found: Figures) -> str:
     what += f"{_counted(report.train_rows, 'text')}."
     if not found.rows:
         return f"{what} There was no text to measure it on."
-    chance = chance_words(found.chance_better)
+    chance, sure = chance_words(found.chance_better), surer_words(found.surer)
     return (
         f"{what} On {_counted(found.rows, 'text')} that it was not trained on, {percent(report.candidate_accuracy)} of "
         f"its answers are right; with {report.champion}, which served before it, {percent(report.champion_accuracy)}. "
-        f"{_begun(flip_words(*_sizes(found)))}{f'; it is {chance}' if chance else ''}."
+        f"{_begun(flip_words(*_sizes(found)))}{f'; it is {chance}' if chance else ''}{f'; {sure}' if sure else ''}."
     )
 
 

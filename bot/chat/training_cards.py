@@ -31,6 +31,7 @@ from storage.report_figures import (
     origin_words,
     other_words,
     scope_words,
+    surer_words,
     weight_words,
 )
 from trainer.protocol import Phase, Progress
@@ -275,7 +276,7 @@ def changes(report: EvaluationReport, found: Figures) -> str:
     if unmeasured := sum(not label.rows for label in ordered):
         lines.append(f"{counted(unmeasured, 'label')} without a text to measure on")
     told = flip_words(len(differ.fixed), len(differ.broken), len(differ.still_wrong))
-    words = sentence(_line([told, chance_words(found.chance_better)], "; "))
+    words = sentence(_line([told, chance_words(found.chance_better), surer_words(found.surer)], "; "))
     return f"{words}\n{block(lines)}" if lines else words
 
 

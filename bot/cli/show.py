@@ -24,6 +24,7 @@ from storage.report_figures import (
     percent,
     scope_words,
     sureness_words,
+    surer_words,
     weight_words,
 )
 
@@ -155,7 +156,9 @@ def _beside(version: str, told: Json) -> Table:
 
 def _differences(told: Json) -> str:
     counts = (len(told["flips"][name]) for name in ("fixed", "broken", "still_wrong"))
-    words = "; ".join(filter(None, [flip_words(*counts), chance_words(told["chance_better"])]))
+    words = "; ".join(
+        filter(None, [flip_words(*counts), chance_words(told["chance_better"]), surer_words(told["surer"])])
+    )
     return f"{words[:1].upper()}{words[1:]}."
 
 

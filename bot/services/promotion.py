@@ -34,7 +34,7 @@ from storage.records import (
     version_name,
 )
 from storage.registry import Registry, gone_words
-from storage.report_figures import flips
+from storage.report_figures import flips, surer, surer_words
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,8 @@ def decide(report: EvaluationReport, policy: PromotionPolicy, champion: str) -> 
     golden_better, golden_worse = paired(row for row in report.outcomes if row.split is Split.GOLDEN)
     worth = [_worth(row, policy) for row in report.outcomes]
     gain, needed = sum(worth), max(policy.minimum_gain, policy.sigma * math.hypot(*worth))
-    numbers, sure = _numbers(report), _surer(report.outcomes)
+    numbers, words = _numbers(report), surer_words(surer(report.outcomes))
+    sure = f", {words}" if words else ""
     lost = _label_that_pays(report.outcomes, policy)
     if not report.outcomes:
         reason = f"Kept {champion}: there was no text to compare on that the candidate had not been trained on."
@@ -65,14 +66,14 @@ def decide(report: EvaluationReport, policy: PromotionPolicy, champion: str) -> 
         )
     elif worse > better:
         reason = f"Kept {champion}: {numbers}; {better} better and {worse} worse{sure}."
-    elif gain < needed:
+    elif gain >= needed:
+        reason = f"Better than {champion}: {numbers}; {better} answers became right and {worse} wrong{sure}."
+        return PromotionDecision(True, reason, better, worse)
+    else:
         reason = (
             f"Kept {champion}: {numbers}; {better} better and {worse} worse{sure}: not clearly an improvement "
             f"(a gain of {gain:.1f} where it takes {needed:.1f})."
         )
-    else:
-        reason = f"Better than {champion}: {numbers}; {better} answers became right and {worse} wrong{sure}."
-        return PromotionDecision(True, reason, better, worse)
     return PromotionDecision(False, reason, better, worse)
 
 
@@ -106,17 +107,6 @@ def _label_that_pays(outcomes: tuple[PairedOutcome, ...], policy: PromotionPolic
 def _numbers(report: EvaluationReport) -> str:
     rows = f"{len(report.outcomes)} held-out texts" if len(report.outcomes) != 1 else "1 held-out text"
     return f"{report.champion_accuracy:.2f} → {report.candidate_accuracy:.2f} on {rows}"
-
-
-def _surer(outcomes: Iterable[PairedOutcome]) -> str:
-    """ ", golden texts' labels 4 points more probable"; nothing where that is not known."""
-    golden = [row.surer for row in outcomes if row.split is Split.GOLDEN and row.surer is not None]
-    if not golden:
-        return ""
-    points = round(100 * sum(golden) / len(golden))
-    count = f"{abs(points)} point{'s' if abs(points) != 1 else ''}"
-    more = f"{count} {'more' if points > 0 else 'less'} probable" if points else "as probable as before"
-    return f", golden texts' labels {more}"
 
 
 def kept_for_pins(trial: Trial, report: EvaluationReport) -> str:

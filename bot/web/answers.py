@@ -159,7 +159,8 @@ def summary(measured: EvaluationReport, found: Figures | None = None) -> Json:
     """A report in few numbers, for lists of versions. None stands for what was not measured when it was written.
 
     `accuracy_interval` holds 95 %; `chance_better` is the probability that the candidate is right more often than the
-    champion; `other_kind` the kind of candidate that was not chosen, with the accuracy of both on the same rows.
+    champion, `surer` what golden texts' right labels gained in probability; `other_kind` the kind of candidate that was
+    not chosen, with the accuracy of both on the same rows.
     """
     found = found or figures(measured)
     certainty, known = measured.certainty, knows_its_origin(measured)
@@ -174,6 +175,7 @@ def summary(measured: EvaluationReport, found: Figures | None = None) -> Json:
         "better": len(found.flips.fixed),
         "worse": len(found.flips.broken),
         "chance_better": found.chance_better,
+        "surer": _finite(found.surer),
         "calibration_error": _finite(measured.calibration_error),
         "certainty": None if certainty is None else dataclasses.asdict(certainty),
         "champion": measured.champion,

@@ -416,6 +416,13 @@ class TestTrainings:
         assert table[3].split()[-3:] == ["0.50", "0.90", "10"]
         assert "and 32 more, which changed less" in table
 
+    def test_what_golden_texts_gained_stands_with_what_changed(self) -> None:
+        golden = PairedOutcome(1, "bug", Split.GOLDEN, "bug", "bug", 0.04)
+        shown = dict(
+            result_card(finished(True, VersionState.CHAMPION, report=replace(report(), outcomes=(golden,)))).fields
+        )
+        assert "golden texts' labels 4 points more probable" in shown["What changed, by label"]
+
     def test_labels_that_did_not_change_or_were_not_measured_are_only_counted(self) -> None:
         labels = (
             LabelReport("bug", 20, 0.9, 0.85, 0.9),

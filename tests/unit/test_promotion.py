@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -116,6 +117,11 @@ def test_golden_texts_count_by_how_much_surer_it_is(better: int, surer: list[flo
     golden = [rows(1, True, True, split=Split.GOLDEN, surer=each) for each in surer]
     decision = decide(report(both_right, rows(better, False, True), *golden), POLICY, "v3+2")
     assert decision.promote is promoted
+
+
+def test_a_number_that_is_none_promotes_nobody() -> None:
+    golden = rows(5, True, True, split=Split.GOLDEN, surer=math.nan)
+    assert not decide(report(both_right, rows(9, False, True), golden), POLICY, "v3+2").promote
 
 
 def test_who_is_right_less_often_is_kept_out_however_sure() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,6 +30,8 @@ from storage.report_figures import (
     other_words,
     percent,
     scope_words,
+    surer,
+    surer_words,
     weight_words,
     wilson,
 )
@@ -159,6 +162,24 @@ def test_the_chance_to_be_better_is_the_posterior_of_the_sign_test(better: int, 
 def test_without_a_row_that_tells_them_apart_nothing_is_said_about_the_chance() -> None:
     assert chance_better(0, 0) is None
     assert chance_words(None) == ""
+
+
+def test_what_golden_labels_gained_is_the_mean_of_what_is_known() -> None:
+    def row(split: Split, gained: float | None) -> PairedOutcome:
+        return PairedOutcome(1, "bug", split, "bug", "bug", gained)
+
+    rows = [row(Split.GOLDEN, gained) for gained in (0.05, None, math.nan, 0.03)]
+    assert surer([*rows, row(Split.TRAIN, 0.9)]) == pytest.approx(0.04)
+    assert surer([row(Split.GOLDEN, None)]) is None
+
+
+def test_what_golden_labels_gained_is_told_in_points() -> None:
+    assert [surer_words(gained) for gained in (0.042, -0.01, 0.004, None)] == [
+        "golden texts' labels 4 points more probable",
+        "golden texts' labels 1 point less probable",
+        "golden texts' labels as probable as before",
+        "",
+    ]
 
 
 def test_no_chance_is_told_as_certain() -> None:
