@@ -18,6 +18,7 @@ from bot.inference.memory import available_memory, memory_for_models
 from bot.inference.residents import Residents
 from bot.local_trainer import LocalTrainer
 from bot.playground.objects import CHANNEL_IDS, GUILD_ID
+from bot.services.candidates import Candidates
 from bot.services.classifiers import ClassifierService
 from bot.services.comparison import ComparisonService
 from bot.services.conflicts import ConflictService
@@ -129,6 +130,7 @@ async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack)
         JobRunner(
             stores,
             promotion,
+            Candidates(stores, promotion, snapshots=settings.snapshots),
             serving,
             core.trainer,
             snapshots=settings.snapshots,

@@ -8,7 +8,6 @@ pointer is compared before it is set.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import math
 import random
@@ -19,14 +18,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
+from bot.services.candidates import Candidates
 from bot.services.patience import AWAY_SECONDS, Patience
-from bot.services.promotion import PromotionService, decide, kept_for_pins, paired
+from bot.services.promotion import PromotionService, paired
 from bot.services.serving import Serving
 from bot.services.updates import JobUpdate, Updates
 from storage.artifacts import read_manifest
 from storage.errors import (
     ArtifactError,
-    Busy,
     Conflict,
     InvalidInput,
     NotFound,
@@ -36,17 +35,14 @@ from storage.errors import (
     TrainingFailed,
 )
 from storage.records import (
-    Classifier,
     EvaluationReport,
     JobState,
     ModelVersion,
     PromotionDecision,
-    PromotionPolicy,
     TrainingJob,
     VersionState,
     version_name,
 )
-from storage.snapshots import read_snapshot
 from storage.stores import Stores
 from trainer.protocol import JobSpec, JobStatus, Progress, RunState, from_json, learned, to_json
 
@@ -81,6 +77,7 @@ class JobRunner:
         self,
         stores: Stores,
         promotion: PromotionService,
+        candidates: Candidates,
         serving: Serving,
         trainer: Trainer,
         *,
@@ -91,7 +88,6 @@ class JobRunner:
         lease: float,
         hours: float,
         spare: bool,
-        policy: PromotionPolicy | None = None,
     ) -> None:
         """`spare`: whether the trainer is told when a job is to be expected."""
         self.updates = Updates()
@@ -99,6 +95,7 @@ class JobRunner:
         self._classifiers = stores.classifiers
         self._registry = stores.registry
         self._promotion = promotion
+        self._candidates = candidates
         self._serving = serving
         self._trainer = trainer
         self._snapshots = snapshots
@@ -108,7 +105,6 @@ class JobRunner:
         self._lease = lease
         self._hours = hours
         self._spare = spare
-        self._policy = policy or PromotionPolicy()
         self._wake = asyncio.Event()
         self._driving: dict[str, asyncio.Task[None]] = {}
         self._guilds: dict[str, str] = {}
@@ -385,62 +381,12 @@ class JobRunner:
             directory = await self._patiently(job, lambda: self._trainer.fetch_artifact(artifact, self._models))
         except NotFound as gone:  # the bot was away for longer than the trainer keeps what nobody fetches
             raise TrainerUnavailable(f"The trainer does not have the model any more. {gone}") from None
-        report = _report(directory)
-        classifier = await self._classifiers.by_id(job.guild, job.classifier_id)
-        decision = _with_start(await self._decide(job, classifier, report), report)
-        version = await self._registry.add(await self._version(job, artifact, report, decision))
-        error = None
-        if decision.promote and version.state is VersionState.CANDIDATE:
-            try:
-                await self._go_live(classifier, version, job.champion, report)
-            except (Conflict, ArtifactError, Busy) as refused:
-                error = f"v{version.number} was better but could not go live: {refused}"
+        made = await self._candidates.take_in(job, directory)
         job = await self._jobs.change(
-            job, JobState.SUCCEEDED, time.time(), version=version.number, artifact=artifact, error=error
+            job, JobState.SUCCEEDED, time.time(), version=made.number, artifact=artifact, error=made.error
         )
-        log.info("training.succeeded", extra={"job": job.id, "version": version.number, "promote": decision.promote})
+        log.info("training.succeeded", extra={"job": job.id, "version": made.number, "promote": made.promoted})
         await self.announce(job)
-
-    async def _go_live(
-        self, classifier: Classifier, version: ModelVersion, expected: int, report: EvaluationReport
-    ) -> None:
-        """Unless it breaks a pinned test: then that is the decision. Raises Conflict, ArtifactError, Busy."""
-        trial = await self._promotion.pass_gate(classifier, version.number, expected, version.decision)
-        if trial.broken:
-            kept = kept_for_pins(trial, report)
-            await self._registry.note_decision(classifier.guild, classifier.id, version.number, kept)
-            log.info("version.kept", extra={"version": version.number, "broken_pins": trial.broken})
-
-    async def _decide(self, job: TrainingJob, classifier: Classifier, report: EvaluationReport) -> PromotionDecision:
-        decision = decide(report, self._policy, report.champion)
-        if not decision.promote:
-            return decision
-        wait = "A lead can make it live with /model promote."
-        if await self._promotion.rests(classifier):
-            reason = f"{decision.reason} It waits all the same, because someone rolled back. {wait}"
-        elif await self._registry.champion(job.guild, job.classifier_id) != job.champion:
-            reason = f"{decision.reason} It waits, because another version went live during the training. {wait}"
-        else:
-            return decision
-        return dataclasses.replace(decision, promote=False, reason=reason)
-
-    async def _version(
-        self, job: TrainingJob, artifact: str, report: EvaluationReport, decision: PromotionDecision
-    ) -> ModelVersion:
-        content = await asyncio.to_thread(read_snapshot, self._snapshots / f"{job.snapshot}.jsonl")
-        return ModelVersion(
-            guild=job.guild,
-            classifier_id=job.classifier_id,
-            number=0,
-            artifact=artifact,
-            job_id=job.id,
-            snapshot=job.snapshot,
-            last_event_id=content.last_event_id,
-            labels=tuple(label.name for label in content.labels),
-            decision=decision.reason,
-            report=to_json(report),
-            created_at=time.time(),
-        )
 
     async def _again(self, job: TrainingJob, why: str) -> None:
         """Another attempt after a pause with jitter, or the end of the attempts."""
@@ -487,21 +433,6 @@ class JobRunner:
         task = asyncio.create_task(work)
         self._asides.add(task)
         task.add_done_callback(self._asides.discard)
-
-
-def _report(directory: Path) -> EvaluationReport:
-    """Raises ArtifactError where there is none that can be read: nothing could be decided."""
-    try:
-        return from_json(EvaluationReport, (directory / "report.json").read_bytes())
-    except (OSError, InvalidInput) as error:
-        raise ArtifactError(f"The model {directory.name[:12]} has no report that can be read: {error}") from None
-
-
-def _with_start(decision: PromotionDecision, report: EvaluationReport) -> PromotionDecision:
-    """The decision, with why training did not begin at the version of another classifier that it should have."""
-    if not report.started_from.startswith("base, "):
-        return decision
-    return dataclasses.replace(decision, reason=f"{decision.reason} Training began at the {report.started_from}.")
 
 
 def _decision(version: ModelVersion, report: EvaluationReport) -> PromotionDecision:
