@@ -343,7 +343,7 @@ async def test_the_lesson_goes_from_step_to_step_and_explains_either_ending(
     page: Any, server: PageServer, promote: bool
 ) -> None:
     server.lesson.promote = promote
-    server.lesson.training_seconds = 1.5
+    server.lesson.training_seconds = 60.0
     await page.get_by_role("button", name="First lesson").click()
     lesson = page.locator("#lesson")
     for step, score in [("names", "31 of 60 right · 52 %"), ("teach", "45 of 60 right · 75 %")]:
@@ -352,6 +352,7 @@ async def test_the_lesson_goes_from_step_to_step_and_explains_either_ending(
     await lesson.locator("[data-step=train]").click()
     await expect(lesson.get_by_role("progressbar")).to_be_visible()
     await expect(lesson).to_contain_text("left")
+    server.lesson.over.set()
     verdict = "The new version is live" if promote else "The present version was kept"
     await expect(lesson.locator(".verdict-title")).to_have_text(verdict)
     await lesson.locator("[data-step=ask]").click()

@@ -7,6 +7,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -336,19 +337,21 @@ _SAMPLES = [
 
 @dataclass
 class Lesson:
-    """The lesson's server side: steps in order, a training of `training_seconds`, either ending."""
+    """The lesson's server side: steps in order, a training until `over` or for `training_seconds`, either ending."""
 
     promote: bool = True
     training_seconds: float = 1.0
     done: list[str] = field(default_factory=list)
     began: float | None = None
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def step(self, name: str) -> None:
         if list(_TITLES)[len(self.done)] != name:
             raise Refused("This step is not the next one.")
         if name == "train":
             self.began = time.monotonic()
-            await asyncio.sleep(self.training_seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.over.wait(), self.training_seconds)
             self.began = None
         self.done.append(name)
 
