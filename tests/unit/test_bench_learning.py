@@ -67,8 +67,7 @@ def test_the_figures_compare_the_same_samples(tmp_path: Path) -> None:
     records = Records(tmp_path / "m.jsonl", "code")
     convincing, level = [[100, 20, 2, 0, 0, 0]], [[100, 5, 5, 0, 0, 0]]
     for seed, (tally, instant, setfit) in enumerate([(convincing, 0.84, 0.80), (level, 0.83, 0.84)]):
-        whole = {"accuracy": 0.85, "tally": tally, "surer": None}
-        whole |= {"seconds": 30.0, "seconds_with_evidence": 80.0}
+        whole = {"accuracy": 0.85, "tally": tally, "seconds": 30.0, "seconds_with_evidence": 80.0}
         records.add(key("whole", seed=seed), whole, ours=True)
         records.add(key("instant", seed=seed), {"accuracy": instant, "seconds": 1.0}, ours=True)
         records.add(key("setfit", seed=seed), {"accuracy": setfit, "seconds": 300.0}, ours=False)

@@ -92,9 +92,7 @@ def _values(
     for seed in range(3):
         values = records.get((TABLE, name, shots, seed, method), machine)
         if values is not None and field == SERVED:
-            if "surer" not in values:
-                continue  # measured before the gate asked for it
-            promoted = decide(replay(values["tally"], values["surer"]), PromotionPolicy(), "v0").promote
+            promoted = decide(replay(values["tally"]), PromotionPolicy(), "v0").promote
             values = values if promoted else records.get((TABLE, name, shots, seed, "instant"))
             field_here = "accuracy"
         else:
@@ -179,5 +177,5 @@ def _given_away(records: Records) -> Iterator[float]:
                 _values(records, name, shots, method, field)
                 for method, field in (("instant", "accuracy"), ("whole", "accuracy"), ("whole", SERVED))
             )
-            if instant and deep and served:
+            if instant and deep:
                 yield 100 * (max(statistics.mean(instant), statistics.mean(deep)) - statistics.mean(served))

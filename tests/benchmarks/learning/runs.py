@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from storage.records import EvaluationReport, Source, Split
 from storage.snapshots import SnapshotContent, SnapshotLabel, SnapshotRow
-from tests.benchmarks.learning.pairs import surer, tally
+from tests.benchmarks.learning.pairs import tally
 from tests.benchmarks.learning.samples import Pair
 from trainer.bases import PACKAGED, resolve
 from trainer.evaluate import calibration_error
@@ -78,7 +78,6 @@ def whole(job: Job) -> Result:
         "seconds_with_evidence": sum(seconds.values()),
         "phases": seconds,
         "tally": tally(report.outcomes),
-        "surer": surer(report.outcomes),
     }
 
 
