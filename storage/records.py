@@ -552,6 +552,11 @@ class PairedOutcome:
     None: not known. Twins answer for the two on train rows, and each of these is sure in its own way.
     """
 
+    def __post_init__(self) -> None:
+        # A report comes from another process, and a single boundless number would outvote every row.
+        if self.surer is not None and not -1 <= self.surer <= 1:
+            raise ValueError(f"a gain in probability lies between -1 and 1, and {self.surer} does not")
+
 
 @dataclass(frozen=True, slots=True)
 class LabelReport:

@@ -131,8 +131,7 @@ def chance_better(better: int, worse: int) -> float | None:
 
 def surer(outcomes: Iterable[PairedOutcome]) -> float | None:
     """The mean of what is known about golden rows; see `PairedOutcome.surer`."""
-    told = [row.surer for row in outcomes if row.split is Split.GOLDEN]
-    known = [value for value in told if value is not None and math.isfinite(value)]
+    known = [row.surer for row in outcomes if row.split is Split.GOLDEN and row.surer is not None]
     return math.fsum(known) / len(known) if known else None
 
 

@@ -157,7 +157,7 @@ def _beside(version: str, told: Json) -> Table:
 def _differences(told: Json) -> str:
     counts = (len(told["flips"][name]) for name in ("fixed", "broken", "still_wrong"))
     words = "; ".join(
-        filter(None, [flip_words(*counts), chance_words(told["chance_better"]), surer_words(told["surer"])])
+        filter(None, [flip_words(*counts), chance_words(told["chance_better"]), surer_words(told.get("surer"))])
     )
     return f"{words[:1].upper()}{words[1:]}."
 

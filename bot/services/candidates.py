@@ -38,7 +38,7 @@ class TakenIn:
     number: int
     """Of the version."""
     promoted: bool
-    """Whether the gate found it better and nothing else spoke against it."""
+    """Whether the gate let it in; a pinned test that it breaks keeps it out all the same."""
     error: str | None
     """Why it could not go live all the same."""
 

@@ -175,7 +175,7 @@ def summary(measured: EvaluationReport, found: Figures | None = None) -> Json:
         "better": len(found.flips.fixed),
         "worse": len(found.flips.broken),
         "chance_better": found.chance_better,
-        "surer": _finite(found.surer),
+        "surer": found.surer,
         "calibration_error": _finite(measured.calibration_error),
         "certainty": None if certainty is None else dataclasses.asdict(certainty),
         "champion": measured.champion,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.services.promotion import decide, paired
+from storage.errors import InvalidInput
 from storage.records import EvaluationReport, PairedOutcome, PromotionPolicy, Split
+from trainer.protocol import from_json, to_json
 
 POLICY = PromotionPolicy()
 
@@ -119,9 +120,12 @@ def test_golden_texts_count_by_how_much_surer_it_is(better: int, surer: list[flo
     assert decision.promote is promoted
 
 
-def test_a_number_that_is_none_promotes_nobody() -> None:
-    golden = rows(5, True, True, split=Split.GOLDEN, surer=math.nan)
-    assert not decide(report(both_right, rows(9, False, True), golden), POLICY, "v3+2").promote
+@pytest.mark.parametrize("surer", ["NaN", "Infinity", "1e9", "-1.5"])
+def test_a_report_with_a_gain_that_no_probability_has_cannot_be_read(surer: str) -> None:
+    told = to_json(report(rows(1, True, True, split=Split.GOLDEN, surer=0.125)))
+    assert from_json(EvaluationReport, told).outcomes[0].surer == 0.125
+    with pytest.raises(InvalidInput, match="between -1 and 1"):
+        from_json(EvaluationReport, told.replace("0.125", surer))
 
 
 def test_who_is_right_less_often_is_kept_out_however_sure() -> None:
