@@ -18,6 +18,9 @@ from storage.errors import InvalidInput
 
 VERSION = 1
 
+BASE_EXPORT = 2
+"""Counts up when the same base encoder is exported otherwise than before: trainers then do so anew, and bots fetch it."""
+
 T = TypeVar("T")
 
 

@@ -27,15 +27,12 @@ from storage.artifacts import ALLOWED, MANIFEST, is_artifact_id, sweep, verify
 from storage.errors import ArtifactError, ConfigurationError, InvalidInput, NotFound
 from storage.files import PART, file_errors, sha256_of, sync_directory, sync_file
 from storage.snapshots import snapshot_path
-from trainer.protocol import ArtifactFiles
+from trainer.protocol import BASE_EXPORT, ArtifactFiles
 from trainer.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
 _JOB_ID = re.compile(r"[0-9a-f]{8,64}")
-
-EXPORT = 2
-"""Counts up when the same base is exported otherwise than before: a trainer then exports it anew."""
 
 
 class Store:
@@ -94,7 +91,7 @@ class Store:
         """Where `base` is exported in "int8" or "fp32". A directory whose weights were changed is another base."""
         weights = Path(base) / "model.safetensors"
         state = f"{weights.stat().st_mtime_ns}:{weights.stat().st_size}" if weights.is_file() else ""
-        told = f"{base}\n{state}\n{precision}\n{EXPORT}"
+        told = f"{base}\n{state}\n{precision}\n{BASE_EXPORT}"
         return RunFolder(self.root / "bases" / hashlib.sha256(told.encode()).hexdigest()[:32])
 
     def exported(self, base: str, precision: str) -> Path | None:

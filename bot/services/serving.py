@@ -28,6 +28,7 @@ from storage.records import FALLBACK, Classifier, ModelVersion, VersionState, ve
 from storage.stores import Stores
 from trainer.model.encoder import Encoder
 from trainer.model.head import Head
+from trainer.protocol import BASE_EXPORT
 
 log = logging.getLogger(__name__)
 
@@ -326,7 +327,7 @@ class Serving:
 
     async def _base(self, base: str) -> Path:
         """Directory of the exported base encoder; fetched from the trainer once, then kept."""
-        key = f"base:{base}" if self._precision == "int8" else f"base:{base} in {self._precision}"
+        key = f"base:{BASE_EXPORT}:{self._precision}:{base}"
         known = await self._database.get_state(key)
         if known is not None and (self._models / known).is_dir():
             return self._models / known

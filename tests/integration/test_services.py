@@ -331,6 +331,19 @@ async def test_without_base_and_trainer_labels_are_kept_and_the_answer_says_what
     assert answer.version == "v0+1"
 
 
+async def test_a_base_is_fetched_once_and_anew_when_it_is_exported_otherwise(
+    tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for export, fetched in ((1, 1), (1, 1), (2, 2), (2, 2)):
+        monkeypatch.setattr("bot.services.serving.BASE_EXPORT", export)
+        async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+            if not await system.services.classifiers.list(ADA.guild):
+                await system.services.classifiers.create(LEAD, "triage", ["bug", "praise"])
+            triage = await system.services.classifiers.resolve(ADA.guild, "triage")
+            await system.services.prediction.ask(ADA, triage, "it crashes", Source.COMMAND)
+        assert trainer.calls["base"] == fetched
+
+
 async def test_lesson_goes_step_by_step_over_a_restart_and_leaves_out_what_was_labelled(
     tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
