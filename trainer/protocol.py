@@ -19,7 +19,7 @@ from storage.errors import InvalidInput
 VERSION = 1
 
 BASE_EXPORT = 2
-"""Counts up when the same base encoder is exported otherwise than before: trainers then do so anew, and bots fetch it."""
+"""Counts up when the same base is exported otherwise than before: trainers then do so anew, and bots fetch it."""
 
 T = TypeVar("T")
 
