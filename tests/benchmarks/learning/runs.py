@@ -157,7 +157,9 @@ def _plain(job: Job, *, pretrained: bool) -> Result:
     labels, targets = _numbered(job.train)
     torch.manual_seed(job.seed)
     network = Network(resolve(PACKAGED))
-    if not pretrained:
+    if pretrained:  # as published: `Network` has changed it
+        network.body = transformers.AutoModel.from_pretrained(resolve(PACKAGED), use_safetensors=True)
+    else:
         network.body = transformers.AutoModel.from_config(network.body.config)
     head = nn.Linear(network.settings.dimensions, len(labels))
     tokens = network.tokenize([text for text, _ in job.train])
