@@ -76,9 +76,11 @@ def growth(records: Records) -> Iterator[Figure]:
     lost = statistics.mean(100 * (row["retrained_old"] - row["continued_old"]) for row in rows)
     title = "new labels, continued: lost on old ones against training anew"
     yield Figure(title, lost, "points", target=1.0, better="lower")
-    for title, phases in (("training alone", ("training",)), ("whole job", None)):
+    # Where the head alone was the better kind, nothing was trained: no time to compare with.
+    tuned = [row for row in rows if row["retraining"]["training"] > 0]
+    for title, phases in (("training alone", ("training",)), ("whole job", None)) if tuned else ():
         quick, anew = (
-            statistics.mean(sum(row[way][phase] for phase in phases or row[way]) for row in rows)
+            statistics.mean(sum(row[way][phase] for phase in phases or row[way]) for row in tuned)
             for way in ("continuing", "retraining")
         )
         yield compared(f"new labels, continued: {title}", quick, "s", "training anew", anew, target=0.4, better="lower")
