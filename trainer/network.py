@@ -36,7 +36,7 @@ class Network(nn.Module):
     def __init__(self, directory: Path) -> None:
         """Load config.json, model.safetensors and tokenizer.json of `directory` in float32.
 
-        What attention adds in the packaged encoder's upper layers counts less than published (`bases.ATTENTION`); what
+        What attention adds in the packaged encoder's upper layers counts less than published (`bases.QUIETER_SHARE`); what
         was trained or saved since has it in its weights.
 
         Raises:
