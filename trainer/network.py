@@ -36,8 +36,8 @@ class Network(nn.Module):
     def __init__(self, directory: Path) -> None:
         """Load config.json, model.safetensors and tokenizer.json of `directory` in float32.
 
-        What attention adds in the packaged encoder's upper layers counts less than published (`bases.QUIETER_SHARE`); what
-        was trained or saved since has it in its weights.
+        What attention adds in the packaged encoder's upper layers counts less than published
+        (`bases.QUIETER_SHARE`); what was trained or saved since has it in its weights.
 
         Raises:
             ConfigurationError: a file is damaged, or weights are not those that config.json describes.
