@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from bot.api_client import NOTICE
 from bot.app import System, open_system
@@ -28,9 +29,13 @@ from bot.web.api import add_api
 from storage.errors import ConfigurationError, PupilError
 from storage.files import write_whole
 from storage.logs import set_up_logging
-from storage.settings import Settings
+from storage.settings import Settings, is_loopback
 
 log = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+IDLE = 30.0
+"""Seconds a connection may wait for its next request; aiohttp's default is an hour."""
 
 
 def run(settings: Settings) -> int:
@@ -110,7 +115,7 @@ async def _greet(bot: PupilBot, system: System, url: str, base: str) -> None:
 
 @asynccontextmanager
 async def open_port(settings: Settings, system: System, playground: Playground | None) -> AsyncIterator[str]:
-    """The page, the API and the playground's wire on one port; yields the address.
+    """The page, the API and the playground's wire on one port; yields the address for those on this machine.
 
     Raises:
         ConfigurationError: the port is in use or may not be opened.
@@ -119,15 +124,20 @@ async def open_port(settings: Settings, system: System, playground: Playground |
     add_api(app, system.services, settings)
     if playground is not None:
         playground.add_routes(app)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    log.addFilter(is_ours)
+    runner = web.AppRunner(app, access_log=None, logger=log, keepalive_timeout=IDLE, shutdown_timeout=2.0)
     await runner.setup()
     try:
+        first, *others = hosts(settings.host)
         try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
+            await web.TCPSite(runner, first, settings.port).start()
+            port = runner.addresses[0][1]
+            for host in others:
+                await web.TCPSite(runner, host, port).start()
         except OSError as error:
             raise ConfigurationError(_port_trouble(settings, error)) from None
-        shown = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - only compared
-        url = f"http://{f'[{shown}]' if ':' in shown else shown}:{runner.addresses[0][1]}"
+        here = first if is_loopback(first) else LOOPBACK
+        url = f"http://{f'[{here}]' if ':' in here else here}:{port}"
         notice = settings.space / NOTICE
         write_whole(notice, json.dumps({"url": url, "pid": os.getpid()}).encode(), mode=0o600)
         try:
@@ -136,6 +146,20 @@ async def open_port(settings: Settings, system: System, playground: Playground |
             notice.unlink(missing_ok=True)
     finally:
         await runner.cleanup()
+
+
+def hosts(host: str) -> tuple[str, ...]:
+    """Where to listen: on `host`, and where that cannot be reached by 127.0.0.1, there too.
+
+    The bot's own connection to the playground, the page and the command line come from this machine.
+    """
+    everywhere = "0.0.0.0"  # noqa: S104 - only compared; `::` is IPv6 alone
+    return (host,) if is_loopback(host) or host == everywhere else (host, LOOPBACK)
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """Whether the server's record is about our own doing: aiohttp's parser quotes what a stranger has sent."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 def _port_trouble(settings: Settings, error: OSError) -> str:

@@ -185,11 +185,13 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on `host`. A name other than localhost counts as public."""
+    """Whether a host name or address means this machine alone: localhost, 127.0.0.0/8, ::1. Other names are public."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
 
 
 def read_secret(path: Path) -> str:

@@ -18,9 +18,8 @@ from yarl import URL
 
 from bot.api_client import NOTICE, ApiClient
 from bot.web.api import add_api
-from bot.web.security import is_loopback
 from storage.errors import StorageError
-from storage.settings import Settings
+from storage.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
     from bot.services.system import Services

@@ -9,7 +9,6 @@ import logging
 from collections import deque
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -28,6 +27,7 @@ from bot.playground.store import Store
 from bot.playground.uploads import read_form
 from bot.playground.wire import ApiError
 from bot.playground.world import World
+from bot.web.origin import ONLY_HERE, is_from_here
 from storage.errors import NotFound
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,6 @@ CHANNEL_IDS = objects.CHANNEL_IDS
 APPLICATION_ID = objects.APPLICATION_ID
 TOKEN = "playground"  # noqa: S105 - no secret: it opens nothing but this process's own stand-in
 _PAGE = Path(__file__).parent / "page"
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _SHOWN_INLINE = {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"}
 _PAGE_HEADERS = {
     "Cache-Control": "no-cache",
@@ -88,8 +87,8 @@ class Playground:
         app.router.add_get("/cdn/{file}/{name}", self._guard(self._give_file))
         app.router.add_get("/playground/socket", self._guard(self._pages.handle))
         app.router.add_post("/playground/uploads", self._guard(self._take_upload))
-        app.router.add_get("/", self._give_page)
-        app.router.add_get("/page/{path:.+}", self._give_page)
+        app.router.add_get("/", self._guard(self._give_page))
+        app.router.add_get("/page/{path:.+}", self._guard(self._give_page))
         app.on_shutdown.append(self._end_connections)
         app.on_cleanup.append(self._close)
 
@@ -150,9 +149,9 @@ class Playground:
 
     def _guard(self, handler: Any) -> Any:
         async def guarded(request: web.Request) -> web.StreamResponse:
-            if not _is_from_here(request):
+            if not is_from_here(request):
                 log.warning("page.refused", extra={"host": request.host, "origin": request.headers.get("Origin")})
-                raise web.HTTPForbidden(text="This address answers its own page only.")
+                raise web.HTTPForbidden(text=ONLY_HERE)
             answer: web.StreamResponse = await handler(request)
             return answer
 
@@ -191,14 +190,3 @@ class Playground:
         if not path.is_relative_to(_PAGE.resolve()) or not path.is_file():
             raise web.HTTPNotFound(text="There is no such file.")
         return web.FileResponse(path, headers=_PAGE_HEADERS)
-
-
-def _is_from_here(request: web.Request) -> bool:
-    """True when the Host is loopback (against DNS rebinding) and a browser's Origin is this very server.
-
-    Programs send no Origin; browsers always do with a websocket or a POST.
-    """
-    if urlsplit(f"//{request.host}").hostname not in _LOOPBACK:
-        return False
-    origin = request.headers.get("Origin")
-    return origin is None or urlsplit(origin).netloc == request.host

@@ -223,7 +223,8 @@ async def test_history_gives_what_came_before() -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example:80"}, {"Origin": "null"}]
+    "headers",
+    [{"Origin": "http://evil.example"}, {"Host": "evil.example:80"}, {"Origin": "null"}, {"X-Real-IP": "192.0.2.9"}],
 )
 @pytest.mark.parametrize("path", ["/playground/socket", "/gateway/"])
 async def test_foreign_page_cannot_connect(headers: dict[str, str], path: str) -> None:
