@@ -79,18 +79,30 @@ class Core:
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """The use-cases over this data directory, without chat, page or schedule: what a command-line call works with."""
-    async with open_system(settings) as system:
+    """The use-cases over this data directory, without chat, page or schedule: what a command-line call works with.
+
+    Unfinished trainings are left to the bot until the call asks for one: a trainer that ends with the call would use
+    up their attempts.
+    """
+    async with _open(settings) as system:
         yield system.services
 
 
 @asynccontextmanager
 async def open_system(settings: Settings) -> AsyncIterator[System]:
-    """Opens the core first, whose database is the lock on the data directory, then what uses it; closes in reverse.
+    """The same for a bot, which goes on with the trainings that it finds.
 
     Raises:
         InstanceLocked, NewerDatabase, DamagedFile, ConfigurationError.
     """
+    async with _open(settings) as system:
+        system.services.training.take_up()
+        yield system
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[System]:
+    """Opens the core first, whose database is the lock on the data directory, then what uses it; closes in reverse."""
     async with AsyncExitStack() as stack:
         core = await _open_core(settings, stack)
         services = await _open_use_cases(settings, core, stack)

@@ -71,7 +71,7 @@ class Trainer(Protocol):
 
 
 class JobRunner:
-    """`async with` runs it. One task claims jobs; each claimed job has a task of its own."""
+    """`async with` runs it, from the first `wake` on. One task claims jobs; each claimed job has a task of its own."""
 
     def __init__(
         self,
@@ -115,9 +115,6 @@ class JobRunner:
         self._asides: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        for job in await self._jobs.unfinished():
-            if job.state is not JobState.QUEUED:  # it was under way when the bot stopped: the trainer may still have it
-                self._start(job)
         self._loop = asyncio.create_task(self._claim_jobs(), name="claim jobs")
         return self
 
@@ -130,7 +127,7 @@ class JobRunner:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self) -> None:
-        """There may be a job to claim."""
+        """There may be a job to claim, or one that was under way when the bot stopped."""
         self._wake.set()
 
     def warm(self) -> None:
@@ -185,9 +182,14 @@ class JobRunner:
     # Claiming
 
     async def _claim_jobs(self) -> None:
+        await self._wake.wait()
+        has_resumed = False
         while True:
             self._wake.clear()
             try:
+                if not has_resumed:
+                    await self._resume()
+                    has_resumed = True
                 while (job := await self._claim()) is not None:
                     self._start(job)
                 await self._tell_places()
@@ -197,6 +199,12 @@ class JobRunner:
             with suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._wake.wait()
+
+    async def _resume(self) -> None:
+        """What was under way when the bot stopped: the trainer may still have it."""
+        for job in await self._jobs.unfinished():
+            if job.state is not JobState.QUEUED:
+                self._start(job)
 
     async def _claim(self) -> TrainingJob | None:
         """The next job; once TOGETHER are under way, only of a guild that has none among them."""

@@ -114,6 +114,7 @@ class TrainingService:
         versions = await self._registry.list(guild, classifier.id)
         new_since = await self._new_since(classifier, versions)
         if (active := await self._jobs.active(guild, classifier.id)) is not None:
+            self.take_up()
             return Requested(active, joined=True, new_since=new_since)
         attempt = await self._attempt(classifier, versions, new_since, asked=asked)
         if attempt.kind is not CandidateKind.DEEP:
@@ -121,6 +122,10 @@ class TrainingService:
         self._runner.warm()  # it imports its libraries while the labels are frozen and sent
         job = await self._queue(actor, classifier, reason, channel_id)
         return job if isinstance(job, NotYet) else Requested(job[0], joined=not job[1], new_since=new_since)
+
+    def take_up(self) -> None:
+        """Goes on with every training that waits or was under way. Returns at once."""
+        self._runner.wake()
 
     async def _new_since(self, classifier: Classifier, versions: Sequence[ModelVersion]) -> int:
         trained_to = max((version.last_event_id for version in versions), default=0)
@@ -174,7 +179,7 @@ class TrainingService:
                 "training.requested", extra={"job": job.id, "classifier": classifier.id, "rows": len(content.rows)}
             )
             await self._runner.announce(job)
-            self._runner.wake()
+            self.take_up()
         return job, created
 
     async def _is_as_now(self, classifier: Classifier, version: ModelVersion) -> bool:
