@@ -73,7 +73,7 @@ class Residents:
             if not self._in_use[classifier_id]:
                 del self._in_use[classifier_id]
             self._note_use(classifier_id)
-            if self._overdrawn:
+            if self._overdrawn and not self._is_alone():
                 self.make_room(0, 0)
 
     def make_room(self, size: int, loading: int) -> None:
@@ -87,7 +87,13 @@ class Residents:
             if self.fits(size) and self._is_free(loading):
                 break
             self._let_go(classifier_id)
+            if not loading and self._is_alone():
+                break
         self._overdrawn = not self.fits(0)
+
+    def _is_alone(self) -> bool:
+        """Whether a fine-tuned encoder has the budget to itself: a larger one stays, else it were loaded each time."""
+        return len(self._tuned.difference(self._bases)) <= 1
 
     def _let_go(self, classifier_id: int) -> None:
         encoder = self._encoder(classifier_id)

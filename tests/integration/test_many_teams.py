@@ -165,6 +165,17 @@ async def test_the_least_recently_asked_goes_first(open_town: Open) -> None:
         assert town.present(one, two, three) == [True, False, True]
 
 
+async def test_one_that_is_larger_than_the_budget_stays_until_another_wants_in(open_town: Open) -> None:
+    async with open_town(budget=0.5) as town:
+        one, two = [await town.team(seed) for seed in range(2)]
+        await town.ask(one)
+        encoder = town.encoder(one)
+        await town.ask(one)
+        assert town.encoder(one) is encoder
+        await town.ask(two)
+        assert town.present(one, two) == [False, True]
+
+
 async def test_one_in_use_is_not_let_go_before_its_answer(open_town: Open) -> None:
     async with open_town(budget=1) as town:
         one, two = [await town.team(seed) for seed in range(2)]
