@@ -92,7 +92,7 @@ class Registry:
         return [Promotion(*each) for each in found]
 
     async def mark_damaged(self, guild: str, classifier_id: int, number: int) -> None:
-        """Note that the files of a version do not verify: it cannot be promoted any more. The pointer stays.
+        """Note that the files of a version do not verify: it cannot be promoted until `mark_whole`. The pointer stays.
 
         One whose files were deleted stays what it was: their absence is no damage.
 
@@ -105,6 +105,25 @@ class Registry:
             tables.execute(
                 "UPDATE versions SET state = 'damaged' WHERE guild = ? AND classifier_id = ? AND number = ? "
                 "AND files_deleted_at IS NULL",
+                (guild, classifier_id, number),
+            )
+
+        await self._db.write(unit)
+
+    async def mark_whole(self, guild: str, classifier_id: int, number: int) -> None:
+        """Note that the files of a damaged version verify again: somebody has put them back. Any other stays as it is.
+
+        Raises:
+            NotFound: no such version.
+        """
+
+        def unit(tables: sqlite_utils.Database) -> None:
+            _find(tables.conn, guild, classifier_id, number)
+            tables.execute(
+                "UPDATE versions SET state = CASE "
+                "WHEN number IN (SELECT number FROM champions WHERE guild = ?1 AND classifier_id = ?2) THEN 'champion' "
+                "WHEN number IN (SELECT number FROM promotions WHERE guild = ?1 AND classifier_id = ?2) THEN 'retired' "
+                "ELSE 'candidate' END WHERE guild = ?1 AND classifier_id = ?2 AND number = ?3 AND state = 'damaged'",
                 (guild, classifier_id, number),
             )
 

@@ -6,6 +6,7 @@ module does not know which version is champion; `trainer.model` knows the files.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import threading
@@ -39,6 +40,9 @@ NICENESS = 10
 """By how much the threads that hash, open graphs and try them are nicer than the others (Linux): queries come first.
 What holds the interpreter for long is not done in them: waiting for a core with it would stop everybody (LOG.md)."""
 
+LACKS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""The operating system's words for too many open files, and too little memory or too many threads."""
+
 MODEL_TYPES = frozenset(
     {"albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta"}
 ) | {"xlm-roberta"}
@@ -67,7 +71,7 @@ async def load(directory: Path, *, memory: Callable[[], int | None] = available_
     Raises:
         ArtifactError: the files are not those of the manifest, do not fit each other, or do not compute what they did
             on the trainer's host.
-        Busy: there is too little memory to load them now; the files may be sound.
+        Busy: there is too little memory, or too many files are open, to load them now; the files may be sound.
     """
     return await in_background(partial(_load, directory, memory), 0)
 
@@ -86,13 +90,27 @@ def _load(directory: Path, memory: Callable[[], int | None]) -> tuple[Encoder, H
             head = _head(directory, manifest, encoder)
             _encoders[files] = encoder
             give_back()  # what only the loading took: 30 MB
-    except PupilError:
-        raise
     except Exception as error:
+        if (lack := _lack(error)) is not None:
+            sentence = f"The model {directory.name[:12]} cannot be loaded now ({lack}). Try again in a moment."
+            raise Busy(sentence, retry_after=30.0) from error
+        if isinstance(error, PupilError):
+            raise
         raise ArtifactError(f"The model {directory.name[:12]} cannot be loaded: {error!r}.") from error
     facts = {"artifact": directory.name[:12], "shared": shared is not None}
     log.info("model.loaded", extra=facts | {"seconds": round(time.perf_counter() - began, 3)})
     return encoder, head
+
+
+def _lack(error: BaseException | None) -> str | None:
+    """What this process or host has run out of, where that is behind the error: it says nothing about the files."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return "out of memory"
+        if isinstance(error, OSError) and error.errno in LACKS:
+            return error.strerror
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _check_config(directory: Path, manifest: Manifest) -> None:

@@ -194,23 +194,31 @@ class PromotionService:
         """Load aside, verify, warm up; then the pointer; then one reference. On any error the champion keeps answering.
 
         Raises:
-            Conflict: the champion is not `expected` any more, or the version's files are known to be damaged.
+            Conflict: the champion is not `expected` any more, or the version's files are damaged as they were before.
             ArtifactError: the version's files do not verify; it is marked damaged.
             Busy: memory is short.
         """
         return await self._swap(await self._prepare(classifier, number), expected, by, reason)
 
     async def _prepare(self, classifier: Classifier, number: int) -> Prepared:
+        """Also one that is known to be damaged: somebody may have put its files back."""
         version = await self._with_files(classifier, number) if number else None
-        if version is not None and version.state is VersionState.DAMAGED:
-            raise Conflict(f"The files of v{number} are damaged; it cannot go live. Choose another version.")
+        known = version is not None and version.state is VersionState.DAMAGED
         try:
-            return await self._serving.prepare(classifier, version)
-        except ArtifactError:
+            prepared = await self._serving.prepare(classifier, version)
+        except ArtifactError as error:
+            if known:
+                raise Conflict(
+                    f"The files of v{number} are damaged; it cannot go live. Choose another version. "
+                    "If a backup of `models/` has its files, put them back and try again."
+                ) from error
             if version is not None:
                 await self._with_files(classifier, number)  # they may have been deleted while they were read
                 await self._registry.mark_damaged(classifier.guild, classifier.id, number)
             raise
+        if known:
+            await self._registry.mark_whole(classifier.guild, classifier.id, number)
+        return prepared
 
     async def _with_files(self, classifier: Classifier, number: int) -> ModelVersion:
         """Raises NotFound; Conflict: its files are deleted."""

@@ -22,6 +22,7 @@ from bot.inference.engine import Answer, Engine, Served
 from bot.inference.instant import InstantMemory
 from bot.inference.loader import load, memory_to_load, size_of
 from bot.inference.residents import Residents
+from bot.services.flights import Flights
 from storage.artifacts import read_manifest
 from storage.errors import ArtifactError, Conflict, InvalidInput, PupilError, TrainerError, TrainerUnavailable
 from storage.records import FALLBACK, Classifier, ModelVersion, VersionState, version_name
@@ -93,10 +94,11 @@ class Serving:
         self._residents = residents
         self._bases = bases
         self._models = models
-        self._loading: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._loading = Flights[None]()
+        """By classifier. Where the trainer is away, all who wait hear it at once, not one after the other."""
         self._room = asyncio.Lock()
         """One model is let in at a time, so that each finds the room that was made for it."""
-        self._base_lock = asyncio.Lock()
+        self._bases_loading = Flights[Encoder]()
         self._base_encoders: WeakValueDictionary[str, Encoder] = WeakValueDictionary()
         """Those in memory, by name: the next classifier on one need not verify its files again (0.2 s)."""
         self._fallen: dict[int, tuple[int, int]] = {}
@@ -138,7 +140,7 @@ class Serving:
             return ""
         return (
             f"The files of {version_name(damaged)} are damaged, so {version_name(number)} answers. "
-            "A new training makes a version that is whole."
+            f"A new training makes a version that is whole; or put the files back and promote {version_name(damaged)}."
         )
 
     def version_of(self, classifier_id: int) -> str:
@@ -181,18 +183,17 @@ class Serving:
         Raises:
             InvalidInput: there are no labels. Busy, TrainerUnavailable: see `prepare`.
         """
-        # A name of its own keeps the lock, which is held weakly, for all who wait for it.
-        lock = self._loading.setdefault(classifier.id, asyncio.Lock())
-        async with lock:
-            if self._engine.current(classifier.id) is not None:
-                return
-            if not await self._classifiers.labels(classifier.guild, classifier.id):
-                raise InvalidInput(
-                    f"`{classifier.name}` has no labels to choose from yet. A lead adds one with /labels create."
-                )
-            prepared = await self._prepare_best(classifier)
-            with self._residents.using(classifier.id):
-                await self._memory.go_live(prepared.served, unless_served=True)
+        if self._engine.current(classifier.id) is None:
+            await self._loading.join(classifier.id, lambda: self._bring_in(classifier))
+
+    async def _bring_in(self, classifier: Classifier) -> None:
+        if not await self._classifiers.labels(classifier.guild, classifier.id):
+            raise InvalidInput(
+                f"`{classifier.name}` has no labels to choose from yet. A lead adds one with /labels create."
+            )
+        prepared = await self._prepare_best(classifier)
+        with self._residents.using(classifier.id):
+            await self._memory.go_live(prepared.served, unless_served=True)
 
     async def prepare(self, classifier: Classifier, version: ModelVersion | None) -> Prepared:
         """Loads a version aside (None: the base encoder), with the newer labels taken in; nothing changes yet.
@@ -309,11 +310,10 @@ class Serving:
 
     async def _load_base(self, base: str) -> tuple[Encoder, None]:
         """The base encoder, loaded and verified once; one whose files are damaged is fetched once more."""
-        async with self._base_lock:
-            encoder = self._base_encoders.get(base)
-            if encoder is None:
-                encoder = self._base_encoders[base] = await self._open_base(base)
-            return encoder, None
+        encoder = self._base_encoders.get(base)
+        if encoder is None:
+            encoder = await self._bases_loading.join(base, lambda: self._open_base(base))
+        return encoder, None
 
     async def _open_base(self, base: str) -> Encoder:
         directory = await self._base(base)
@@ -323,6 +323,7 @@ class Serving:
             log.error("base.damaged", extra={"artifact": directory.name[:12], "why": str(error)})
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
             encoder, _ = await self._let_in(await self._base(base), base=True)
+        self._base_encoders[base] = encoder
         return encoder
 
     async def _base(self, base: str) -> Path:

@@ -157,6 +157,7 @@ REFUSED: dict[str, Call] = {
     "rounds.ask": lambda s, t, e: s.rounds.ask(STRANGER, "r1", 1, picked_by_model=False, now=1.0),
     "guilds.told": lambda s, t, e: s.guilds.told(STRANGER, "j1", 1.0),
     "registry.mark_damaged": lambda s, t, e: s.registry.mark_damaged(STRANGER, t.id, 1),
+    "registry.mark_whole": lambda s, t, e: s.registry.mark_whole(STRANGER, t.id, 1),
     "registry.note_decision": lambda s, t, e: s.registry.note_decision(STRANGER, t.id, 1, "mine"),
     "pins.add": lambda s, t, e: s.pins.add(STRANGER, t.id, "mine", t.bug.id, "x", 1.0),
     "pins.get": lambda s, t, e: s.pins.get(STRANGER, 1),

@@ -85,6 +85,19 @@ async def test_a_damaged_version_stays_damaged(store: Store, triage: Triage) -> 
     assert (await store.registry.get(GUILD, triage.id, 2)).state is VersionState.DAMAGED
 
 
+async def test_a_version_that_is_whole_again_is_what_it_was(store: Store, triage: Triage) -> None:
+    for _ in range(3):
+        await store.registry.add(make_version(triage.classifier))
+    await store.registry.promote(GUILD, triage.id, 1, 0, "gate", "better", 1.0)
+    await store.registry.promote(GUILD, triage.id, 2, 1, "gate", "better", 2.0)
+    before = await states(store, triage)
+    for number in (1, 2, 3):
+        await store.registry.mark_damaged(GUILD, triage.id, number)
+    for number in (1, 2, 3, 3):
+        await store.registry.mark_whole(GUILD, triage.id, number)
+    assert await states(store, triage) == before == ["retired", "champion", "candidate"]
+
+
 class TestBasedOn:
     async def test_a_classifier_keeps_the_version_it_is_based_on(self, store: Store, triage: Triage) -> None:
         other = await make_triage(store, GUILD, "other")

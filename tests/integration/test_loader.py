@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
 import os
@@ -22,6 +23,7 @@ import pytest
 from bot.inference.engine import Engine, Served
 from bot.inference.loader import MODEL_TYPES, NICENESS, load
 from bot.inference.memory import available_memory
+from storage import artifacts
 from storage.artifacts import seal
 from storage.errors import ArtifactError, Busy
 from tests.fakes.fake_encoder import until
@@ -174,6 +176,22 @@ async def test_too_little_memory_is_refused_with_the_number_but_a_shared_encoder
     assert (await load(make(0, head(fill=0.3)), memory=lambda: 1000))[0] is encoder
     with pytest.raises(Busy, match=r"\d+ MB of memory and 0 MB are available"):
         await load(make(1, head()), memory=lambda: 1000)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), MemoryError()])
+async def test_what_the_process_lacks_says_nothing_about_the_files(
+    make: Make, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    directory = make(0, head())
+
+    def fail(path: Path) -> str:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, "sha256_of", fail)
+        with pytest.raises(Busy, match=r"cannot be loaded now \((Too many open files|out of memory)\)"):
+            await load(directory)
+    await load(directory)
 
 
 async def test_where_the_system_does_not_tell_its_memory_nobody_is_refused(make: Make) -> None:

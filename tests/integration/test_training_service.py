@@ -14,7 +14,7 @@ import pytest
 import bot.services.job_runner as job_runner
 import bot.services.patience as patience
 import bot.services.serving as serving_module
-from bot.app import System
+from bot.app import System, open_services
 from bot.services.people import Actor, Role
 from bot.services.training import NotYet, Requested
 from storage.errors import (
@@ -235,6 +235,26 @@ async def test_damaged_candidate_leaves_the_champion_answering_and_is_marked(
         await system.services.promotion.promote(LEAD, classifier, 1)
 
 
+async def test_a_damaged_version_whose_files_were_put_back_goes_live_when_a_lead_promotes_it(
+    tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = load_settings(data=tmp_path / "data").space / "models"
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        classifier = await taught(system)
+        await train(system, classifier)
+    kept = models.rename(tmp_path / "kept")  # the database came back first, the models later
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        assert (await system.serving.answer(classifier, "text")).number == 0
+        assert "put the files back and promote v1" in system.serving.warning(classifier.id)
+        for path in kept.iterdir():
+            if not (models / path.name).exists():
+                path.rename(models / path.name)
+        await system.services.promotion.promote(LEAD, classifier, 1)
+        assert (await system.serving.answer(classifier, "text")).number == 1
+        assert (await system.services.promotion.versions(classifier))[0].state is VersionState.CHAMPION
+        assert system.serving.warning(classifier.id) == ""
+
+
 async def test_short_memory_is_told_and_marks_no_version_damaged(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +271,23 @@ async def test_short_memory_is_told_and_marks_no_version_damaged(
     assert (await system.services.promotion.versions(classifier))[0].state is VersionState.CANDIDATE
     await system.services.promotion.promote(LEAD, classifier, 1)
     assert (await system.serving.answer(classifier, "text")).number == 1
+
+
+async def test_all_who_wait_for_a_base_hear_at_once_that_the_trainer_is_away(
+    system: System, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifiers = [await system.services.classifiers.create(LEAD, name, ["bug", "praise"]) for name in ("one", "two")]
+
+    async def away(*_: object) -> Path:
+        trainer.calls["base"] += 1
+        await asyncio.sleep(0.2)
+        raise TrainerUnavailable("The trainer cannot be reached.")
+
+    monkeypatch.setattr(trainer, "base_artifact", away)
+    asking = [system.serving.answer(classifier, "text") for classifier in classifiers for _ in range(5)]
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [TrainerUnavailable] * 10
+    assert trainer.calls["base"] == 1
 
 
 @pytest.mark.parametrize("harm", ["cut", "empty"])
@@ -292,6 +329,28 @@ async def test_crash_between_registering_and_promoting_is_taken_up_after_the_sta
         assert update.job.state is JobState.SUCCEEDED
         assert [version.number for version in await system.services.promotion.versions(classifier)] == [1]
         assert (await system.serving.answer(classifier, "text")).number == 1
+
+
+async def test_a_command_without_a_bot_leaves_trainings_alone_until_it_asks_for_one(
+    tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer.gate.clear()
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        asked = await system.services.training.request(LEAD, await taught(system))
+        assert isinstance(asked, Requested)
+        while (await system.services.training.job("g", asked.job.id)).job.state is not JobState.RUNNING:
+            await asyncio.sleep(0.01)
+    trainer.gate.set()
+    settings = load_settings(data=tmp_path / "data", base="tiny", lease=1.0)
+    async with open_services(settings) as services:  # as `pupil labels list`
+        classifier = await services.classifiers.resolve("g", "triage")
+        await asyncio.sleep(0.2)
+        job = (await services.training.job("g", asked.job.id)).job
+        assert (job.state, job.attempt, trainer.calls["submit"]) == (JobState.RUNNING, 1, 1)
+        again = await services.training.request(LEAD, classifier)  # as `pupil train`
+        assert isinstance(again, Requested)
+        assert again.joined
+        assert (await services.training.wait("g", asked.job.id)).job.state is JobState.SUCCEEDED
 
 
 @pytest.mark.parametrize("method", ["submit", "fetch_artifact"])
