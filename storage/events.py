@@ -64,14 +64,14 @@ def clean_text(text: str) -> str:
     text = text.strip()
     if len(text) > MAX_TEXT:
         raise InvalidInput(f"The text has {len(text):,} characters; at most {MAX_TEXT:,} fit. Shorten it.")
-    if "\0" in text or not _is_whole(text):
+    if "\0" in text or not is_whole(text):
         raise InvalidInput("The text holds characters that are no text (NUL or half of an emoji). Leave them out.")
     if not normalise(text):
         raise InvalidInput("The text is empty.")
     return text
 
 
-def _is_whole(text: str) -> bool:
+def is_whole(text: str) -> bool:
     """Whether it holds no half of a surrogate pair."""
     try:
         text.encode()

@@ -17,6 +17,7 @@ from pathlib import PurePath
 
 from bot.services.texts import check_text
 from storage.errors import InvalidInput
+from storage.events import is_whole
 from storage.records import MAX_LABEL
 
 MAX_FILE = 10 * 2**20
@@ -201,7 +202,7 @@ def _check_lines(lines: Iterable[_Line], name: str, labelled: bool) -> Table:
 def _check_line(line: _Line, labelled: bool) -> Row:
     if line.problem is not None:
         raise InvalidInput(line.problem)
-    if _has_surrogate(line.text + line.label):
+    if not is_whole(line.text + line.label):
         raise InvalidInput("there is half of a surrogate pair, which is no character")
     text, label = check_text(line.text), line.label.strip()
     if labelled and not label:
@@ -209,14 +210,6 @@ def _check_line(line: _Line, labelled: bool) -> Row:
     if len(label) > MAX_LABEL:
         raise InvalidInput(f"the label has {len(label):,} characters; at most {MAX_LABEL} are possible")
     return Row(line.number, text, label or None)
-
-
-def _has_surrogate(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _refusal(name: str, bad: list[BadLine]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from aiohttp import web
 
 from storage.errors import InvalidInput
+from storage.events import is_whole
 
 MAX_BODY = 16 * 2**20
 """Bytes: 50,000 rows of a 10 MiB file with JSON's own characters around them."""
@@ -74,7 +75,7 @@ def check_kind(value: Any, kind: type, where: str) -> None:
     """Raises InvalidInput unless `value` is exactly of `kind`, and, if a string, made of whole characters."""
     if type(value) is not kind:
         raise InvalidInput(f"{where} must be {_KINDS[kind]}, not {_kind_of(value)}.")
-    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+    if isinstance(value, str) and not is_whole(value):
         raise InvalidInput(f"{where} holds half of a surrogate pair, which is no character.")
 
 
