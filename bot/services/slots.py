@@ -39,7 +39,7 @@ def check_cron(cron: str, timezone: str) -> CronTrigger:
     """Raises InvalidInput unless `cron` is a five-field crontab expression that can ever come due."""
     zone = check_timezone(timezone)
     try:
-        trigger = CronTrigger.from_crontab(cron, timezone=zone)
+        trigger = CronTrigger.from_crontab(_with_named_weekdays(cron), timezone=zone)
     except ValueError as error:
         raise InvalidInput(
             f"`{cron}` is not a schedule: {error}. Use five fields, for example `0 3 * * *` for 03:00 every day."
@@ -49,6 +49,32 @@ def check_cron(cron: str, timezone: str) -> CronTrigger:
     if trigger.get_next_fire_time(None, datetime.now(zone)) is None:
         raise InvalidInput(f"`{cron}` never comes due. Use five fields, for example `0 3 * * *` for 03:00 every day.")
     return trigger
+
+
+# As cron counts them; APScheduler 3 counts from Monday.
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+_WEEKDAY_NUMBERS = re.compile(r"(?:\*(?=/)|(\d+)(?:-(\d+))?)(?:/(\d+))?")
+
+
+def _with_named_weekdays(cron: str) -> str:
+    """ "0 3 * * 5-7" → "0 3 * * fri,sat,sun". Raises ValueError where a number is no weekday."""
+    fields = cron.split()
+    if len(fields) == 5:  # else it is refused in words anyway
+        fields[4] = ",".join(_weekday_names(part) for part in fields[4].split(","))
+    return " ".join(fields)
+
+
+def _weekday_names(part: str) -> str:
+    """ "1-5/2" → "mon,wed,fri"; what holds no numbers stays as it is."""
+    match = _WEEKDAY_NUMBERS.fullmatch(part)
+    if match is None:
+        return part
+    first, step = int(match[1] or 0), int(match[3] or 1)
+    last = int(match[2]) if match[2] else 6 if match[3] else first
+    if not first <= last <= 7 or step < 1:
+        raise ValueError(f"`{part}` are no weekdays, which are 0 (Sunday) to 6, and 7 is Sunday too")
+    return ",".join(_WEEKDAYS[first : last + 1 : step])
 
 
 _QUIET = re.compile(r"\s*(\d{1,2})(?::(\d\d))?\s*[-–—]\s*(\d{1,2})(?::(\d\d))?\s*", re.ASCII)

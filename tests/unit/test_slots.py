@@ -75,6 +75,36 @@ def test_what_cannot_be_is_refused_in_words(cron: str, zone: str) -> None:
         check_cron(cron, zone)
 
 
+@pytest.mark.parametrize(
+    ("weekdays", "names"),
+    [
+        ("1", "Mon"),
+        ("0", "Sun"),
+        ("7", "Sun"),
+        ("0,6", "Sat Sun"),
+        ("1-5", "Mon Tue Wed Thu Fri"),
+        ("5-7", "Fri Sat Sun"),
+        ("0-7", "Mon Tue Wed Thu Fri Sat Sun"),
+        ("*/2", "Tue Thu Sat Sun"),
+        ("1-5/2", "Mon Wed Fri"),
+        ("3/2", "Wed Fri"),
+        ("fri,1", "Mon Fri"),
+        ("mon-wed", "Mon Tue Wed"),
+        ("*", "Mon Tue Wed Thu Fri Sat Sun"),
+    ],
+)
+def test_weekdays_are_numbered_as_cron_numbers_them(weekdays: str, names: str) -> None:
+    monday = datetime(2026, 11, 30, tzinfo=UTC)
+    runs = next_slots(f"0 3 * * {weekdays}", "UTC", monday, 7)
+    assert " ".join(f"{run:%a}" for run in runs if run < monday + timedelta(days=7)) == names
+
+
+@pytest.mark.parametrize("weekdays", ["8", "1-8", "6-2", "*/0", "-1", "1,,2", "1-fri", ""])
+def test_what_is_no_weekday_is_refused_in_words(weekdays: str) -> None:
+    with pytest.raises(InvalidInput, match=r"is not a schedule: .* Use five fields"):
+        check_cron(f"0 3 * * {weekdays}", "UTC")
+
+
 # Quiet hours
 
 
