@@ -74,13 +74,8 @@ class Schedules:
 
     async def list(self) -> builtins.list[Schedule]:
         """Of all guilds, switched off ones included: what the clock is set by."""
-        found = await self._db.read(
-            lambda connection: rows(
-                connection,
-                f"SELECT {_COLUMNS} FROM schedules ORDER BY guild, classifier_id",  # noqa: S608 - a constant
-            )
-        )
-        return [_schedule(each) for each in found]
+        every = f"SELECT {_COLUMNS} FROM schedules ORDER BY guild, classifier_id"  # noqa: S608 - a constant
+        return await self._db.read(lambda connection: [_schedule(each) for each in rows(connection, every)])
 
     async def take_slot(self, guild: str, classifier_id: int, slot: str) -> bool:
         """True for exactly one caller per slot, and only if the schedule is on and no later slot was taken.

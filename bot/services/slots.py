@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.cron import CronTrigger
@@ -133,6 +134,9 @@ def is_far_ahead(slot: str, timezone: str, now: datetime) -> bool:
 
 def latest_slot(cron: str, timezone: str, last_slot: str, now: datetime) -> str | None:
     """The newest slot after `last_slot` and not after `now`, or None. Slots before it are skipped, not queued."""
+    first = _first_after(cron, timezone, last_slot) if last_slot else None
+    if first is not None and now < first:
+        return None
     trigger = check_cron(cron, timezone)
     for window in _WINDOWS:
         newest = _newest_between(trigger, now - window, now)
@@ -140,6 +144,21 @@ def latest_slot(cron: str, timezone: str, last_slot: str, now: datetime) -> str 
             slot = newest.strftime(SLOT)
             return slot if slot > last_slot else None
     return None
+
+
+@lru_cache(maxsize=20_000)
+def _first_after(cron: str, timezone: str, last_slot: str) -> datetime | None:
+    """When the first slot after `last_slot` comes; None: not within `_HORIZON`.
+
+    Kept, because a clock asks for each of thousands of schedules every few seconds and is nearly always too early.
+    """
+    trigger = check_cron(cron, timezone)
+    named = datetime.fromisoformat(last_slot).replace(tzinfo=check_timezone(timezone))
+    # Of a name that is shown twice, or never, the earlier moment: nothing before it has a later name.
+    run = trigger.get_next_fire_time(None, min(named.replace(fold=fold).astimezone(UTC) for fold in (0, 1)))
+    while run is not None and run.strftime(SLOT) <= last_slot:
+        run = trigger.get_next_fire_time(None, _after(run))
+    return None if run is None else run.astimezone(UTC)
 
 
 def next_slots(

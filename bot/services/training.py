@@ -304,6 +304,7 @@ class TrainingService:
     async def tick(self, now: datetime) -> None:
         """Asks for every training that is due. Called by a clock; calling it twice does nothing more."""
         for schedule in await self._schedules.list():
+            await asyncio.sleep(0)  # there may be thousands, and people wait for answers meanwhile
             try:
                 await self._tick(schedule, now)
             except (NotFound, Conflict) as gone:  # the classifier was archived meanwhile

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import bot.services.patience as patience
 import bot.services.serving as serving_module
 from bot.app import System, open_services
 from bot.services.people import Actor, Role
+from bot.services.slots import nominal
 from bot.services.training import NotYet, Requested
 from storage.errors import (
     ArtifactError,
@@ -27,7 +29,7 @@ from storage.errors import (
     NotFound,
     TrainerUnavailable,
 )
-from storage.records import CandidateKind, Classifier, JobState, Source, TrainingJob, VersionState
+from storage.records import CandidateKind, Classifier, JobState, Schedule, Source, TrainingJob, VersionState
 from storage.settings import load_settings
 from tests.fakes.fake_trainer import FakeTrainer, report_of, system_with
 from tests.fakes.tiny_encoder import make_tiny_base
@@ -611,3 +613,26 @@ async def two_trained(system: System) -> tuple[Classifier, Classifier]:
     for classifier in (triage, other):
         await train(system, classifier)
     return triage, other
+
+
+async def test_a_tick_over_many_schedules_lets_others_have_their_turns(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    last = nominal(now, "UTC")
+    many = [Schedule("g", number, "0 3 * * *", None, "UTC", True, last) for number in range(1, 201)]
+
+    async def every() -> list[Schedule]:
+        return many
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(system.stores.schedules, "list", every)
+    turns, other = 0, asyncio.create_task(turn())
+    await system.services.training.tick(now - timedelta(minutes=1))
+    other.cancel()
+    assert turns >= len(many)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from apscheduler.triggers.cron import CronTrigger
 
 from bot.services.slots import check_cron, check_quiet, is_quiet, latest_slot, next_slots, nominal, quiet_end
 from storage.errors import InvalidInput
@@ -15,6 +16,10 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 def at(text: str, zone: ZoneInfo = BERLIN) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=zone)
+
+
+def zulu(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def test_nothing_is_due_before_the_slot() -> None:
@@ -33,6 +38,23 @@ def test_after_a_long_sleep_only_the_newest_slot_is_due() -> None:
 
 def test_a_clock_set_back_makes_nothing_due_again() -> None:
     assert latest_slot("0 3 * * *", "Europe/Berlin", "2026-11-25T03:00", at("2026-11-24T12:00")) is None
+
+
+def test_after_a_time_that_was_never_shown_or_twice_the_next_slot_is_due_when_it_comes() -> None:
+    skipped, again = "2026-03-29T02:30", "2026-10-25T02:30"
+    assert latest_slot("*/30 * * * *", "Europe/Berlin", skipped, zulu("2026-03-29T00:59")) is None
+    assert latest_slot("*/30 * * * *", "Europe/Berlin", skipped, zulu("2026-03-29T01:00")) == "2026-03-29T03:00"
+    assert latest_slot("*/30 * * * *", "Europe/Berlin", again, zulu("2026-10-25T01:59")) is None
+    assert latest_slot("*/30 * * * *", "Europe/Berlin", again, zulu("2026-10-25T02:00")) == "2026-10-25T03:00"
+
+
+def test_a_slot_that_is_not_yet_due_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = "2026-11-23T03:33"
+    assert latest_slot("34 3 * * *", "UTC", last, zulu("2026-11-23T03:33")) is None
+    with monkeypatch.context() as patched:
+        patched.delattr(CronTrigger, "get_next_fire_time")
+        assert latest_slot("34 3 * * *", "UTC", last, zulu("2026-11-23T03:33")) is None
+    assert latest_slot("34 3 * * *", "UTC", last, zulu("2026-11-23T03:34")) == "2026-11-23T03:34"
 
 
 def run_through(cron: str, zone: str, start: datetime, days: int, minutes: int = 10) -> list[str]:
@@ -152,10 +174,6 @@ def test_quiet_hours_begin_with_their_begin_and_end_with_their_end(
     assert all(is_quiet(quiet, "Europe/Berlin", at(f"2026-11-24T{time}")) for time in within)
     assert not any(is_quiet(quiet, "Europe/Berlin", at(f"2026-11-24T{time}")) for time in outside)
     assert not is_quiet(None, "Europe/Berlin", at("2026-11-24T03:00"))
-
-
-def zulu(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 CHANGES = {
