@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bot.chat.answer_cards import version_words
 from bot.chat.cards import Button, Card, Style, Tone
-from bot.chat.text import ZERO_WIDTH_SPACE, code, counted, listed, one_line, percent, person_words, quoted, when
+from bot.chat.text import ZERO_WIDTH_SPACE, code, counted, listed, named, one_line, percent, quoted, when
 from bot.services.forecast import Forecast, InTheMaking, TooFew
 from storage.records import EventKind
 
@@ -96,7 +96,7 @@ def _signed(said: Sequence[Opinion]) -> str:
 
 
 def _people(said: Sequence[Opinion]) -> str:
-    return listed([person_words(each.name) for each in said], MOST_NAMES)
+    return listed([named(each.annotator, each.name) for each in said], MOST_NAMES)
 
 
 # Why

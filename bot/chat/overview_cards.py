@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Any
 from bot.chat.answer_cards import version_words
 from bot.chat.cards import Button, Card, Tone
 from bot.chat.paging import page_of, place_words, rows_of, turns
-from bot.chat.text import block, code, counted, cut, duration, escaped, listed, meter, percent, person_words, when
+from bot.chat.text import (
+    block,
+    code,
+    counted,
+    cut,
+    duration,
+    escaped,
+    listed,
+    meter,
+    named,
+    percent,
+    person_words,
+    when,
+)
 from bot.chat.training_cards import schedule_words
 from bot.services.agreement import LEAST_TEXTS
 from storage.errors import InvalidInput
@@ -171,7 +184,7 @@ def stats_card(stats: Stats, schedule: Schedule | None, sureness: Sureness | Non
     """
     judged = stats.right + stats.wrong
     verdict = f"{stats.right:,} right, {stats.wrong:,} wrong" if judged else "nobody has judged an answer yet"
-    people = [f"{person_words(name)} {given:,}" for name, given in stats.annotators]
+    people = [f"{named(who, name)} {given:,}" for who, name, given in stats.annotators]
     exam = exam_words(stats.champion) if stats.champion is not None else ""
     fields = [
         ("Answers", f"{version_words(stats.version)}\n{counted(stats.asked, 'question')} asked; {verdict}"),
@@ -204,7 +217,7 @@ def agreement_words(told: ToldAgreement) -> str:
         return f"The {told.texts:,} texts that two people have labelled all have the same label."
     labels = [f"{code(name)} {alpha:.2f}" for name, alpha in told.labels]
     people = [
-        f"{person_words(name)} {percent(share)} of {counted(texts, 'text')}" for name, share, texts in told.people
+        f"{named(who, name)} {percent(share)} of {counted(texts, 'text')}" for who, name, share, texts in told.people
     ]
     return (
         f"Krippendorff's alpha {told.alpha:.2f} on {told.texts:,} texts with two labels or more (1: always the same, "

@@ -46,6 +46,11 @@ def person_words(who: str) -> str:
     return f"<@{who}>" if who.isdigit() else escaped(who)
 
 
+def named(who: str, name: str) -> str:
+    """Somebody by their display name, which may look like an id; a mention where the id had to stand for the name."""
+    return person_words(who) if name == who else escaped(name)
+
+
 def when(moment: float, style: str = "R") -> str:
     """A time as Discord shows it to each reader: "R" is "2 days ago", "D" a day, "f" day and time."""
     return f"<t:{int(moment)}:{style}>"

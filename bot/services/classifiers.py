@@ -51,8 +51,8 @@ class Stats:
     asked: int
     right: int
     wrong: int
-    annotators: list[tuple[str, int]]
-    """(name, labels given), most first."""
+    annotators: list[tuple[str, str, int]]
+    """(id, name, labels given), most first. Whose name is not known has the id for it."""
     latest_job: TrainingJob | None
     agreement: ToldAgreement | None = None
     waiting: int = 0
@@ -67,8 +67,8 @@ class ToldAgreement:
     alpha: float | None
     labels: tuple[tuple[str, float], ...]
     """Least first."""
-    people: tuple[tuple[str, float, int], ...]
-    """(name, share, texts), least first."""
+    people: tuple[tuple[str, str, float, int], ...]
+    """(id, name, share, texts), least first."""
 
 
 class ClassifierService:
@@ -266,13 +266,13 @@ class ClassifierService:
             found.texts,
             found.alpha,
             tuple((names[label], alpha) for label, alpha in found.labels),
-            tuple((people.get(who, who), share, texts) for who, share, texts in found.people),
+            tuple((who, people.get(who, who), share, texts) for who, share, texts in found.people),
         )
 
-    async def _annotators(self, guild: str, classifier_id: int) -> builtins.list[tuple[str, int]]:
+    async def _annotators(self, guild: str, classifier_id: int) -> builtins.list[tuple[str, str, int]]:
         counts = await self._opinions.annotator_counts(guild, classifier_id)
         names = await self._examples.annotator_names(guild)
-        return [(names.get(annotator, annotator), count) for annotator, count in counts]
+        return [(annotator, names.get(annotator, annotator), count) for annotator, count in counts]
 
 
 def check_live(classifier: Classifier) -> Classifier:

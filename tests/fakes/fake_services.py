@@ -199,7 +199,7 @@ class FakeClassifiers:
             asked=len(memory.predictions),
             right=sum(right for _, right in memory.feedback),
             wrong=sum(not right for _, right in memory.feedback),
-            annotators=[("Maria", len(memory.votes))],
+            annotators=[("1", "Maria", len(memory.votes))],
             latest_job=memory.jobs[-1] if memory.jobs else None,
         )
 

@@ -134,7 +134,7 @@ async def test_feedback_becomes_a_label_of_that_person_once(system: System) -> N
     assert await system.services.prediction.right(ADA, silent.id) is None
     assert sum(count.total for count in await system.services.classifiers.labels(triage)) == 1
     stats = await system.services.classifiers.stats(triage)
-    assert (stats.asked, stats.annotators) == (2, [("ada", 1)])
+    assert (stats.asked, stats.annotators) == (2, [(ADA.id, "ada", 1)])
 
 
 async def test_one_server_does_not_see_the_other(system: System) -> None:

@@ -27,7 +27,7 @@ from bot.chat.cards import Button, Card, Choice, Menu, Tone, fitted
 from bot.chat.cogs.labels import created_words, split_names
 from bot.chat.cogs.models import version_number
 from bot.chat.cogs.training import crontab
-from bot.chat.insight_cards import _word_lines, forecast_words
+from bot.chat.insight_cards import _word_lines, doubt_card, forecast_words
 from bot.chat.overview_cards import (
     based_words,
     classifiers_card,
@@ -42,16 +42,19 @@ from bot.chat.text import bar, block, code, counted, cut, duration, escaped, lis
 from bot.chat.training_cards import job_card, next_runs_words, price_words, result_card, schedule_words
 from bot.inference.forecast import Gain
 from bot.inference.insight import Word
-from bot.services.classifiers import Stats
+from bot.services.classifiers import Stats, ToldAgreement
 from bot.services.forecast import Forecast
 from bot.services.labeling import LabelReceipt, UndoReceipt
+from bot.services.suspects import Doubt, Doubted
 from bot.services.updates import JobUpdate
 from storage.errors import InvalidInput
+from storage.opinions import Opinion
 from storage.records import (
     CandidateKind,
     Certainty,
     Classifier,
     EvaluationReport,
+    EventKind,
     JobState,
     Label,
     LabelCount,
@@ -532,10 +535,24 @@ class TestOverviews:
         assert "**v1** not live" in versions_card(CLASSIFIER, [replace(VERSION, report="{")], [], 0.0).body
 
     def test_statistics_name_teachers_without_pinging_them(self) -> None:
-        stats = Stats(CLASSIFIER, [], 7, "v0+7", None, 12, 8, 2, [("@everyone", 5)], None)
+        stats = Stats(CLASSIFIER, [], 7, "v0+7", None, 12, 8, 2, [("1", "@everyone", 5)], None)
         shown = dict(stats_card(stats, None).fields)
         assert "12 questions asked; 8 right, 2 wrong" in shown["Answers"]
         assert "@everyone" not in shown["Taught by"]
+
+    def test_a_name_of_digits_is_no_mention_of_somebody_else(self) -> None:
+        told = ToldAgreement(50, 0.5, (("bug", 0.5),), (("7", "80351110224678912", 0.5, 10), ("9", "9", 0.6, 10)))
+        people = [("7", "80351110224678912", 5), ("9", "9", 3)]
+        stats = Stats(CLASSIFIER, [], 7, "v0+7", None, 12, 8, 2, people, None, told)
+        shown = dict(stats_card(stats, None).fields)
+        assert shown["Taught by"] == "80351110224678912 5, <@9> 3"
+        assert "others: 80351110224678912 50 % of 10 texts, <@9> 60 % of 10 texts" in shown["Agreement"]
+        said = Opinion(1, "7", "80351110224678912", "bug", EventKind.VOTE, 0.0)
+        doubt = Doubt(1, "It broke.", Label(1, "g", 1, "bug", "", 0), Label(2, "g", 1, "praise", "", 1))
+        opinions = (said, replace(said, annotator="9", name="9", label="praise"))
+        body = doubt_card(Doubted("triage", 1, 0, 1, doubt, opinions)).body
+        assert "by 80351110224678912 <t:0:R>" in body
+        assert "<@9> said `praise`" in body
 
     def test_what_a_classifier_is_based_on_stands_where_it_is_shown(self) -> None:
         based = replace(CLASSIFIER, based_on=Origin(2, "support", 3, "a" * 64))
