@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bot.chat.cards import MAX_CHOICES, Button, Card, Choice, Form, Input, Menu, Pick, Style, Tone
 from bot.chat.text import code, listed
-from bot.chat.training_cards import schedule_words
+from bot.chat.training_cards import schedule_words, time_of_day
 from storage.records import ClassifierSettings, GuildSettings, Schedule
 
 if TYPE_CHECKING:
@@ -265,7 +265,9 @@ def _name_input(name: str) -> Input:
 
 
 def clock_form(number: int, schedule: Schedule | None) -> Form:
-    """Asks for a time, its zone, a number of labels, and quiet hours."""
+    """Asks for a time, its zone, a number of labels, and quiet hours; what is set stands there."""
+    cron = schedule.cron if schedule and schedule.cron else ""
+    at = time_of_day(cron) or cron
     zone = schedule.timezone if schedule else "UTC"
     count = str(schedule.after_labels) if schedule and schedule.after_labels else ""
     quiet = schedule.quiet if schedule and schedule.quiet else ""
@@ -274,7 +276,12 @@ def clock_form(number: int, schedule: Schedule | None) -> Form:
         "When do I train by myself?",
         (
             Input(
-                "at", "Time of day; empty: not by the clock", value="03:00", placeholder="03:00", optional=True, most=60
+                "at",
+                "Time of day; empty: not by the clock",
+                value=at,
+                placeholder="03:00",
+                optional=True,
+                most=max(60, len(at)),
             ),
             Input("zone", "Time zone", value=zone, placeholder="Europe/Berlin", optional=True, most=60),
             Input("count", "After so many new labels; empty: never", value=count, optional=True, most=6),

@@ -311,7 +311,13 @@ def next_runs_words(schedule: Schedule | None, now: datetime) -> str:
 
 def cron_words(cron: str) -> str:
     """ "0 3 * * *" → "every day at 03:00"; other crontabs as they are."""
+    time = time_of_day(cron)
+    return f"every day at {time}" if time else f"at `{cron.replace('`', '')}`"
+
+
+def time_of_day(cron: str) -> str:
+    """ "0 3 * * *" → "03:00"; "" for a crontab that is not one time every day."""
     fields = cron.split()
     if len(fields) == 5 and fields[0].isdigit() and fields[1].isdigit() and fields[2:] == ["*", "*", "*"]:
-        return f"every day at {int(fields[1]):02d}:{int(fields[0]):02d}"
-    return f"at `{cron.replace('`', '')}`"
+        return f"{int(fields[1]):02d}:{int(fields[0]):02d}"
+    return ""

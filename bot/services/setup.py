@@ -14,8 +14,8 @@ from typing import Any
 
 from bot.services.classifiers import ClassifierService, check_live
 from bot.services.people import Actor, Role
-from storage.classifiers import MAX_DESCRIPTION, check_label_name, check_name
-from storage.errors import InvalidInput, NotFound
+from storage.classifiers import MAX_DESCRIPTION, check_label_name, check_name, taken_words
+from storage.errors import Conflict, InvalidInput, NotFound
 from storage.records import Classifier, GuildSettings, LabelCount, Schedule, normalise
 from storage.stores import Stores
 
@@ -109,7 +109,8 @@ class SetupService:
             labels: see `parse_labels`.
 
         Raises:
-            NotAllowed. InvalidInput: a name that cannot be used; nothing was created.
+            NotAllowed. InvalidInput: a name that cannot be used. Conflict: the classifier or a label of that name is
+            archived. Nothing was created then.
         """
         actor.require(Role.LEAD, "name a classifier")
         name, wanted = check_name(name), parse_labels(labels)
@@ -118,7 +119,11 @@ class SetupService:
         except NotFound:
             classifier = await self._classifiers.create(actor, name)
         check_live(classifier)
-        known = {normalise(count.label.name) for count in await self._classifiers.labels(classifier)}
+        every = await self._stored_classifiers.every_label(actor.guild, classifier.id)
+        known = {normalise(label.name): label for label in every}
+        for label, _ in wanted:  # all of them before the first is created
+            if (same := known.get(normalise(label))) is not None and same.archived:
+                raise Conflict(taken_words(same))
         for label, description in wanted:
             if normalise(label) not in known:
                 await self._classifiers.create_label(actor, classifier, label, description)

@@ -14,6 +14,7 @@ from bot.playground.people import Person
 from bot.playground.reply import Reply
 from bot.services.people import Actor, Role
 from storage.errors import NotAllowed, NotFound
+from storage.label_changes import ChangeKind
 from storage.records import GuildSettings, Source
 from tests.fakes.real_stage import LEAD, RealStage, real_stage
 from tests.fakes.tiny_encoder import make_tiny_base
@@ -134,6 +135,42 @@ async def test_a_time_can_be_typed_and_a_mistake_is_told(stage: RealStage) -> No
     step = await stage.maria.select(right, "When do I train by myself?")
     moved = await choose(stage.maria, step, "setup:zone:1", "Asia/Tokyo")
     assert "every day at 03:00 (Asia/Tokyo), if there is something new, but not between 22:00 and 06:00" in moved.text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"at": "0 6 * * 5", "timezone": "Europe/Berlin"}, "at `0 6 * * 5` (Europe/Berlin)"),
+        ({"at": "4:30", "quiet": "22-6"}, "every day at 04:30 (UTC)"),
+        ({"after_labels": 50}, "after 50 new labels"),
+    ],
+)
+async def test_the_form_for_a_time_keeps_what_is_set(
+    stage: RealStage, options: dict[str, str | int], words: str
+) -> None:
+    await stage.classifier()
+    await stage.maria.command("train schedule", off=True)
+    told = await stage.maria.command("train schedule", **options)
+    assert f"It retrains {words}, if there is something new" in told.text
+    await stage.services.setup.reach(LEAD, 6)
+    step = await stage.maria.select(await stage.maria.command("setup"), "When do I train by myself?")
+    form = await stage.maria.click(step, "Type it")
+    assert form.modal is not None
+    inputs = [label["component"] for label in form.modal["components"]]
+    same = await stage.maria.submit(form, **{each["custom_id"]: each.get("value", "") for each in inputs})
+    assert f"It retrains {words}, if there is something new" in same.text
+
+
+async def test_labels_of_which_one_is_archived_are_not_created_in_part(stage: RealStage) -> None:
+    classifier = await stage.classifier()
+    archive = await stage.services.curation.preview(LEAD, classifier, ChangeKind.ARCHIVE, "bug")
+    await stage.services.curation.confirm(LEAD, archive.draft_id)
+    before = await stage.services.classifiers.labels(classifier)
+    form = await stage.maria.click(await stage.maria.command("setup"), "Add labels")
+    refused = await stage.maria.submit(form, name="triage", labels="alpha, bug, gamma")
+    assert "There is a label bug already, archived." in refused.text
+    assert "Nothing was created" in refused.text
+    assert await stage.services.classifiers.labels(classifier) == before
 
 
 async def test_more_than_25_labels_and_a_second_form_for_more(stage: RealStage) -> None:
