@@ -39,7 +39,7 @@ AND artifact NOT IN (SELECT artifact FROM versions)
 
 
 class Keeping:
-    """`let_go` takes the guild first and sees no other's rows; the rest is about all guilds: they share a disk."""
+    """What takes the guild first sees no other's rows; the rest is about all guilds: they share a disk."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -92,6 +92,33 @@ class Keeping:
         """
         found = await self._db.read(lambda connection: rows(connection, _UNNEEDED_SNAPSHOTS, {"before": before}))
         return [each["snapshot"] for each in found]
+
+    async def bases(self, export: int) -> list[str]:
+        """Artifacts of the base encoders that may answer, in any precision (noted by `bot.services.serving`).
+
+        Args:
+            export: how the trainer exports them now; one that was exported otherwise answers no more.
+        """
+        found = await self._db.read(
+            lambda connection: rows(connection, "SELECT value FROM state WHERE key LIKE ?", (f"base:{export}:%",))
+        )
+        return [each["value"] for each in found]
+
+    async def vector_encoders(self) -> list[tuple[str, str]]:
+        """(guild, digest of the encoder) of all vectors that are cached."""
+        found = await self._db.read(
+            lambda connection: rows(connection, "SELECT DISTINCT guild, encoder FROM vectors ORDER BY 1, 2")
+        )
+        return [(guild, encoder) for guild, encoder in found]
+
+    async def drop_vectors(self, guild: str, encoder: str) -> int:
+        """Delete the cached vectors that an encoder has made for this guild; how many."""
+
+        def unit(tables: sqlite_utils.Database) -> int:
+            dropped = tables.execute("DELETE FROM vectors WHERE guild = ? AND encoder = ?", (guild, encoder))
+            return dropped.rowcount
+
+        return await self._db.write(unit)
 
     async def _artifacts(self, condition: str, more: str = "") -> list[str]:
         found = await self._db.read(

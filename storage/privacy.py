@@ -17,6 +17,7 @@ import sqlite_utils
 
 from storage.database import Database
 from storage.records import Erasure, Holdings
+from storage.removals import drop_vectors
 from storage.rows import row, rows, value
 
 FORGOTTEN = "forgotten"
@@ -156,7 +157,7 @@ class Privacy:
         """Delete the cached vectors of texts that are in no classifier of this guild."""
 
         def unit(tables: sqlite_utils.Database) -> None:
-            _drop_vectors(tables.conn, guild, hashes)
+            drop_vectors(tables.conn, guild, hashes)
 
         await self._db.write(unit)
 
@@ -265,7 +266,7 @@ def _forget(connection: sqlite3.Connection, guild: str, person: str, held: Mappi
             at | {"nobody": FORGOTTEN},
         )
     hashes = frozenset(each["hash"] for each in deleted)
-    _drop_vectors(connection, guild, hashes)
+    drop_vectors(connection, guild, hashes)
     learned = texts | {each["example_id"] for each in voted}
     doomed = frozenset(snapshot for snapshot, ids in held.items() if ids & texts)
     connection.executemany(
@@ -323,14 +324,6 @@ def _delete_texts(connection: sqlite3.Connection, guild: str, texts: frozenset[i
         "UPDATE rules SET example_id = NULL WHERE guild = ? AND example_id IN (SELECT value FROM json_each(?))", going
     )
     connection.execute("DELETE FROM examples WHERE guild = ? AND id IN (SELECT value FROM json_each(?))", going)
-
-
-def _drop_vectors(connection: sqlite3.Connection, guild: str, hashes: frozenset[str]) -> None:
-    connection.executemany(
-        "DELETE FROM vectors WHERE guild = ? AND hash = ? AND NOT EXISTS "
-        "(SELECT 1 FROM examples WHERE examples.guild = vectors.guild AND examples.hash = vectors.hash)",
-        [(guild, hash) for hash in hashes],
-    )
 
 
 def _without_triggers(connection: sqlite3.Connection, table: str, change: Callable[[], Any]) -> None:

@@ -5,8 +5,9 @@ These functions run inside a unit of work, on the writer's connection.
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from storage.lookups import find_example
 from storage.records import Source
@@ -35,11 +36,22 @@ def put_in_pool(
 
 def take_from_pool(connection: sqlite3.Connection, guild: str, batch: str, by: str) -> int:
     """Delete what one import of this person put into the pool and nobody has labelled; how many texts."""
-    done = connection.execute(
-        "DELETE FROM examples WHERE guild = ? AND batch = ? AND submitted_by = ? AND split IS NULL",
+    deleted = connection.execute(
+        "DELETE FROM examples WHERE guild = ? AND batch = ? AND submitted_by = ? AND split IS NULL RETURNING hash",
         (guild, batch, by),
-    )
-    return done.rowcount
+    ).fetchall()
+    drop_vectors(connection, guild, [hash for (hash,) in deleted])
+    return len(deleted)
+
+
+def drop_vectors(connection: sqlite3.Connection, guild: str, hashes: Collection[str]) -> None:
+    """Delete the cached vectors of those of these texts that no example of the guild has any more."""
+    if hashes:
+        connection.execute(
+            "DELETE FROM vectors WHERE guild = :guild AND hash IN (SELECT value FROM json_each(:hashes)) "
+            "AND hash NOT IN (SELECT hash FROM examples WHERE guild = :guild)",
+            {"guild": guild, "hashes": json.dumps(list(hashes))},
+        )
 
 
 def set_removed(

@@ -1,4 +1,5 @@
-"""Keeps the bot's disk from filling up: files of old versions and training files go once nobody needs them.
+"""Keeps the bot's disk from filling up: files of old versions and training files go once nobody needs them, and so do
+the cached vectors of encoders that are no longer here.
 
 First the row says that a version's files are gone, then they are deleted: a crash in between is made good at the next
 start. Every version's row, report and decision stay. A daily look is enough: nothing here is urgent.
@@ -13,11 +14,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from storage.artifacts import delete, read_manifest
+from storage.artifacts import delete, is_artifact_id, read_manifest
 from storage.errors import ArtifactError
 from storage.snapshots import snapshot_path
 from storage.stores import Stores
-from trainer.protocol import learned
+from trainer.model.encoder import ENCODER_FILES, _digest
+from trainer.protocol import BASE_EXPORT, learned
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class RetentionService:
         await self.finish()
         await self._delete(await self._keeping.unused(before))
         await self._sweep_snapshots(before)
+        await self._sweep_vectors()
 
     async def finish(self) -> None:
         """Deletes the files that no version has any more; also those that a crash has left."""
@@ -84,6 +87,35 @@ class RetentionService:
                 if path.exists():
                     path.unlink(missing_ok=True)
                     log.info("snapshot.deleted", extra={"snapshot": snapshot[:12]})
+
+    async def _sweep_vectors(self) -> None:
+        # Read before the encoders are: what comes here meanwhile is not among them.
+        cached = await self._keeping.vector_encoders()
+        try:
+            in_use = await asyncio.to_thread(_encoders, self._models, await self._keeping.bases(BASE_EXPORT))
+        except ArtifactError as error:  # it may be in use all the same
+            log.warning("vectors.not_swept", extra={"why": str(error)})
+            return
+        for guild, encoder in cached:
+            if encoder not in in_use:
+                count = await self._keeping.drop_vectors(guild, encoder)
+                log.info("vectors.deleted", extra={"encoder": encoder[:12], "vectors": count})
+
+
+def _encoders(models: Path, bases: Sequence[str]) -> set[str]:
+    """Digests of the encoders of these bases and of all versions here, also of those that are still on trial.
+
+    Raises:
+        ArtifactError: one of them cannot be told.
+    """
+    found: set[str] = set()
+    for directory in models.iterdir():
+        if not is_artifact_id(directory.name):
+            continue
+        manifest = read_manifest(directory)
+        if (manifest.kind == "version" or directory.name in bases) and manifest.files.keys() >= set(ENCODER_FILES):
+            found.add(_digest([manifest.files[name].sha256 for name in ENCODER_FILES]))
+    return found
 
 
 def _learned(models: Path, artifacts: Sequence[str]) -> set[str]:

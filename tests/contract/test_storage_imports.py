@@ -39,12 +39,17 @@ async def test_an_import_waits_is_applied_once_and_is_taken_back_once(store: Sto
     assert (await store.imports.get(GUILD, "t")).result == {"new": 1}
     assert await now(store, triage) == "bug"
     await say(store, triage, "jonas", "question", "labelled later")
+    hashes = [hash for _, hash in pool]
+    for guild in (GUILD, "g2"):
+        await store.examples.save_vectors(guild, "e", [(hash, b"1234") for hash in hashes])
     assert await store.imports.undo(GUILD, "t", 9.0) == TakenBack(labels=1, pool=1)
     assert await store.imports.undo(GUILD, "t", 9.0) is None
     assert (await store.imports.get(GUILD, "t")).undone_at is not None
     assert await now(store, triage) is None
     assert await now(store, triage, "labelled later") == "question"
     assert await store.examples.find(GUILD, triage.id, "pooled") is None
+    assert (await store.examples.vectors(GUILD, "e", hashes)).keys() == {text_hash("labelled later")}
+    assert len(await store.examples.vectors("g2", "e", hashes)) == 2, "another server's are its own"
 
 
 async def test_what_waits_too_long_is_swept_and_what_was_applied_stays(store: Store, triage: Triage) -> None:

@@ -149,3 +149,17 @@ async def test_only_training_files_that_nothing_needs_are_unneeded(store: Store,
     found = await store.keeping.unneeded_snapshots(BEFORE)
     assert sorted(each[0] for each in found) == ["2", "3", "6"], "1 is needed by an active job"
     assert await store.keeping.unneeded_snapshots(OLD) == [], "all of them are too young"
+
+
+async def test_vectors_of_an_encoder_go_in_one_server(store: Store) -> None:
+    for guild, encoder in ((GUILD, "a"), (GUILD, "b"), ("g2", "a")):
+        await store.examples.save_vectors(guild, encoder, [("h1", b"1234"), ("h2", b"1234")])
+    assert await store.keeping.vector_encoders() == sorted([(GUILD, "a"), (GUILD, "b"), ("g2", "a")])
+    assert await store.keeping.drop_vectors(GUILD, "a") == 2
+    assert await store.keeping.vector_encoders() == sorted([(GUILD, "b"), ("g2", "a")])
+
+
+async def test_bases_are_those_of_the_export_asked_for(store: Store) -> None:
+    for key, artifact in (("base:2:int8:tiny", "a"), ("base:2:fp32:tiny", "b"), ("base:1:int8:tiny", "c")):
+        await store.database.set_state(key, artifact * 64)
+    assert sorted(await store.keeping.bases(2)) == ["a" * 64, "b" * 64]

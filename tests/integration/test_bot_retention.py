@@ -16,7 +16,7 @@ from bot.services.people import Actor, Role
 from bot.services.training import Requested
 from bot.services.trials import TrialService
 from storage.artifacts import read_manifest, verify
-from storage.errors import Conflict
+from storage.errors import ArtifactError, Conflict
 from storage.records import Classifier, JobState, ModelVersion, Source, VersionState
 from storage.settings import Settings, load_settings
 from tests.fakes.fake_trainer import FakeTrainer, report_of, system_with
@@ -173,6 +173,39 @@ async def test_files_that_became_no_version_go(
     await system.services.retention.sweep()
     assert models(settings) == first
     await check(system, settings, classifier)
+
+
+async def test_cached_vectors_go_with_the_last_files_of_their_encoder(
+    system: System, trainer: FakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """v1 has the encoder of the base; v2, v3 and v4 have one of their own each."""
+
+    async def encoders() -> list[str]:
+        return [encoder for _, encoder in await system.stores.keeping.vector_encoders()]
+
+    classifier = await trained(system)
+    (first,) = await encoders()
+    added = [first]
+    for seed in (2, 3, 4):
+        trainer.base = make_tiny_base(tmp_path / f"tiny {seed}", seed=seed)
+        await trained(system)
+        await system.services.labeling.label(LEAD, classifier, f"one more with {seed}", "bug", Source.API)
+        await system.serving.settle(classifier)
+        added += set(await encoders()) - set(added)
+    assert len(added) == 4
+    with monkeypatch.context() as patched:
+        patched.setattr(retention_module, "_encoders", broken)
+        await system.services.retention.sweep()
+    assert set(await encoders()) == set(added), "a manifest that cannot be read may be of an encoder in use"
+    await system.services.retention.sweep()
+    assert set(await encoders()) == {added[0], added[2], added[3]}, "v4 is live, v3 was before it"
+    monkeypatch.setattr(retention_module, "BASE_EXPORT", 99)  # an update that exports the base otherwise
+    await system.services.retention.sweep()
+    assert set(await encoders()) == {added[2], added[3]}
+
+
+def broken(*_: object) -> set[str]:
+    raise ArtifactError("The manifest cannot be read.")
 
 
 async def test_lineage_keeps_what_rows_do_not_name(
