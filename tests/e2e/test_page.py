@@ -361,6 +361,20 @@ async def test_the_lesson_goes_from_step_to_step_and_explains_either_ending(
     await expect(sample.locator(".answer-mark")).to_have_text(["wrong", "right", "right"])
 
 
+async def test_why_a_step_of_the_lesson_was_refused_stays_until_the_next_try(page: Any, server: PageServer) -> None:
+    await page.get_by_role("button", name="First lesson").click()
+    names = page.locator("#lesson [data-step=names]")
+    await expect(names).to_be_visible()
+    server.lesson.done = ["names"]  # somebody else was quicker
+    await names.click()
+    trouble = page.locator("#lesson .lesson-error")
+    await expect(trouble).to_contain_text("This step is not the next one.")
+    await page.wait_for_timeout(1500)  # longer than the pause between two looks
+    await expect(trouble).to_contain_text("This step is not the next one.")
+    await trouble.get_by_role("button", name="Try again").click()
+    await expect(page.locator("#lesson")).to_contain_text("31 of 60 right")
+
+
 async def test_a_try_chip_puts_the_question_into_the_ask_command(page: Any, server: PageServer) -> None:
     await page.get_by_role("button", name="First lesson").click()
     await page.locator(".try").first.click()

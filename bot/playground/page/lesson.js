@@ -100,6 +100,7 @@ export class Lesson {
       this.take(await call(`${ADDRESS}/${id}`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{}' }));
       this.started = '';
     } catch (error) {
+      window.clearTimeout(this.timer); // another look would clear the error before it is read
       this.started = '';
       this.error = /** @type {Error} */ (error).message;
       this.draw();
