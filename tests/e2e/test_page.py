@@ -375,6 +375,34 @@ async def test_why_a_step_of_the_lesson_was_refused_stays_until_the_next_try(pag
     await expect(page.locator("#lesson")).to_contain_text("31 of 60 right")
 
 
+async def test_a_command_that_is_open_does_not_move_to_another_channel_or_person(page: Any, server: PageServer) -> None:
+    pill = page.locator(".command-pill")
+    await type_line(page, "/ask text: it broke")
+    await expect(pill).to_have_text("/ask")
+    await server.set_online(False)  # what says nothing about channel or person closes nothing
+    await expect(pill).to_have_count(1)
+    await page.get_by_role("button", name="training").first.click()
+    await expect(page.locator("#channel-name")).to_have_text("training")
+    await expect(pill).to_have_count(0)
+    await expect(page.locator("#message")).to_be_visible()
+    await type_line(page, "/ask text: it broke")
+    await expect(pill).to_have_text("/ask")
+    await page.get_by_role("button", name="You are maria").click()
+    await page.get_by_role("menuitemradio", name="jonas").click()
+    await expect(page.locator("#me")).to_contain_text("jonas")
+    await expect(pill).to_have_count(0)
+    assert server.sent("command") == []
+
+
+async def test_a_command_that_is_open_stays_when_the_connection_comes_back(page: Any, server: PageServer) -> None:
+    await type_line(page, "/ask text: it broke")
+    await server.stop()
+    await expect(page.locator("#banner")).to_contain_text("Not connected")
+    await server.start()
+    await expect(page.locator("#banner")).to_be_hidden(timeout=10_000)
+    await expect(page.locator(".command-pill")).to_have_text("/ask")
+
+
 async def test_a_try_chip_puts_the_question_into_the_ask_command(page: Any, server: PageServer) -> None:
     await page.get_by_role("button", name="First lesson").click()
     await page.locator(".try").first.click()

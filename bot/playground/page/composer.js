@@ -22,6 +22,8 @@ export class Composer {
     this.files = [];
     /** @type {CommandForm | null} */
     this.form = null;
+    /** Channel and person that the command belongs to. */
+    this.place = '';
     this.suggestions = h('div', { class: 'suggestions', hidden: true });
     this.note = h('p', { class: 'form-error', role: 'alert' });
     this.tray = h('ul', { class: 'tray', 'aria-label': 'Files to send' });
@@ -56,8 +58,11 @@ export class Composer {
     );
   }
 
-  /** Names the channel; closes a command that belonged to another one. */
+  /** Names the channel; closes a command that belonged to another one, or to another person. */
   channelChanged() {
+    const place = `${this.store.channelId} ${this.store.me?.id}`;
+    if (this.form && place !== this.place) this.closeForm();
+    this.place = place;
     const name = this.store.channelName(this.store.channelId);
     this.input.placeholder = `Message #${name} or type /`;
     this.input.setAttribute('aria-label', `Message #${name}`);
@@ -146,8 +151,9 @@ export class Composer {
       store: this.store,
       suggest: (element) => this.suggest(element),
       run: async (chosen, options) => {
+        const { form } = this;
         await this.actions.runCommand(chosen, options);
-        this.closeForm();
+        if (this.form === form) this.closeForm(); // else it was closed meanwhile, and something else may be typed
       },
       close: () => this.closeForm(),
     });
