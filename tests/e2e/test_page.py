@@ -338,6 +338,58 @@ async def test_an_offline_bot_and_a_lost_connection_show_a_banner_and_both_recov
     await expect(page.locator("#banner")).to_be_hidden(timeout=10_000)
 
 
+async def test_the_seconds_of_a_lost_connection_are_not_read_aloud_and_the_button_stays(
+    page: Any, server: PageServer
+) -> None:
+    await server.stop()
+    await expect(page.locator("#banner")).to_contain_text("Trying again in", timeout=10_000)
+    await expect(page.locator("#banner [role=status]")).to_have_text("Not connected.")
+    await expect(page.locator("[role=status] #banner-countdown")).to_have_count(0)
+    await page.get_by_role("button", name="Try now").focus()
+    await page.wait_for_timeout(2500)
+    await expect(page.locator("#banner")).to_be_visible()
+    await expect(page.get_by_role("button", name="Try now")).to_be_focused()
+    await server.start()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#banner")).to_be_hidden(timeout=10_000)
+
+
+async def test_what_happens_in_another_channel_leaves_the_focus_in_the_sidebar(page: Any, server: PageServer) -> None:
+    training = page.locator(".channel", has_text="training")
+    progress = await server.post(scenes.message("903", scenes.TRAINING, scenes.BOT, "Training v5"))
+    await expect(page.locator(".channel .count")).to_contain_text("1")
+    await training.focus()
+    await training.evaluate("(button) => { button.kept = true; }")
+    await server.edit(progress, content="Training v5: half done")
+    await server.post(scenes.message("904", scenes.SUPPORT, scenes.BOT, "seen"))
+    await expect(page.locator(LAST)).to_contain_text("seen")
+    assert await training.evaluate("(button) => button.kept === true"), "an edit draws nothing there"
+    await server.post(scenes.message("905", scenes.TRAINING, scenes.BOT, "v5 is live"))
+    await expect(page.locator(".channel .count")).to_contain_text("2")
+    await expect(training).to_be_focused()
+    switch = page.locator(".me-button")
+    await switch.focus()
+    await server.post(scenes.message("906", scenes.TRAINING, scenes.BOT, "and more"))
+    await expect(page.locator(".channel .count")).to_contain_text("3")
+    await expect(switch).to_be_focused()
+
+
+async def test_a_message_that_is_deleted_leaves_a_reader_where_they_read(page: Any, server: PageServer) -> None:
+    for n in range(30):
+        await server.post(scenes.message(f"{910 + n}", scenes.SUPPORT, scenes.ADA, f"line {n}"))
+    await expect(page.locator(LAST)).to_contain_text("line 29")
+    await page.locator(LOG).evaluate("(log) => { log.scrollTop = 300; }")
+    await page.wait_for_timeout(200)
+    await server.event("message_delete", {"channel_id": scenes.SUPPORT, "id": "939"})
+    await expect(page.locator(LAST)).to_contain_text("line 28")
+    assert await page.locator(LOG).evaluate("(log) => log.scrollTop") == 300
+    await page.locator(LOG).evaluate("(log) => { log.scrollTop = log.scrollHeight; }")
+    await page.wait_for_timeout(200)
+    await server.event("message_delete", {"channel_id": scenes.SUPPORT, "id": "938"})
+    await expect(page.locator(LAST)).to_contain_text("line 27")
+    assert await page.locator(LOG).evaluate("(log) => log.scrollHeight - log.scrollTop - log.clientHeight") < 60
+
+
 @pytest.mark.parametrize("promote", [True, False])
 async def test_the_lesson_goes_from_step_to_step_and_explains_either_ending(
     page: Any, server: PageServer, promote: bool

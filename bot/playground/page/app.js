@@ -86,6 +86,7 @@ class App {
     byId('drawer-open').addEventListener('click', () => this.showDrawer(true));
     byId('drawer-close').addEventListener('click', () => this.showDrawer(false));
     byId('scrim').addEventListener('click', () => this.closePanels());
+    byId('banner-retry').addEventListener('click', () => this.connection.retryNow());
     byId('lesson-toggle').addEventListener('click', () => this.showLesson(this.shell.dataset.lesson !== 'open'));
     window.addEventListener('keydown', (event) => event.key === 'Escape' && !event.defaultPrevented && this.escape());
     window.setInterval(refreshRelative, 20000);
@@ -135,26 +136,28 @@ class App {
     this.drawBanner();
   }
 
-  /** One line over the messages while something is not as it should be. */
+  /** One line over the messages while something is not as it should be; the seconds are not read aloud. */
   drawBanner() {
     const state = this.bannerState();
     this.banner.hidden = !state;
-    if (!state || this.banner.dataset.key === state.key) return;
-    this.banner.dataset.key = state.key;
-    fill(this.banner, icon(state.icon, 18), h('span', {}, state.words), state.again && h('button', { class: 'text-button', type: 'button', onclick: () => this.connection.retryNow() }, 'Try now'));
+    const words = byId('banner-words');
+    if (words.textContent !== (state?.words ?? '')) {
+      words.textContent = state?.words ?? '';
+      fill(byId('banner-icon'), state && icon(state.icon, 18));
+      byId('banner-retry').hidden = !state?.again;
+    }
+    byId('banner-countdown').textContent = state?.countdown ?? '';
   }
 
-  /** @returns {{key: string, icon: string, words: string, again: boolean} | null} */
+  /** @returns {{icon: string, words: string, countdown: string, again: boolean} | null} */
   bannerState() {
     if (!this.connected) {
       if (this.retryAt === 0) return null;
       const seconds = Math.ceil((this.retryAt - Date.now()) / 1000);
-      const words = seconds > 0 ? `Not connected. Trying again in ${seconds} s.` : 'Not connected. Trying now…';
-      return { key: words, icon: 'wifi', words, again: seconds > 0 };
+      return { icon: 'wifi', words: 'Not connected.', countdown: seconds > 0 ? `Trying again in ${seconds} s.` : 'Trying now…', again: true };
     }
-    delete this.banner.dataset.key;
     if (this.store.bot.online) return null;
-    return { key: 'offline', icon: 'alert', words: `${this.store.botName} is offline. You can write; commands work again when it is back.`, again: false };
+    return { icon: 'alert', words: `${this.store.botName} is offline. You can write; commands work again when it is back.`, countdown: '', again: false };
   }
 
   botChanged() {
@@ -167,7 +170,8 @@ class App {
   messageChanged(change) {
     if (change.kind === 'update') this.failures.delete(change.message.id);
     this.list.apply(change);
-    if (change.message.channel_id !== this.store.channelId) this.sidebar.draw();
+    // Only a new message changes the count of a channel.
+    if (change.kind === 'create' && change.message.channel_id !== this.store.channelId) this.sidebar.draw();
   }
 
   /** @param {import('./store.js').Waiting} entry */

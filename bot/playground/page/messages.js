@@ -99,7 +99,7 @@ export class MessageList {
     if (message.channel_id !== this.store.channelId) return;
     if (kind === 'create') this.add(message);
     else if (kind === 'update') this.replace(message);
-    else this.draw();
+    else this.redraw();
   }
 
   /** @param {any} message */
@@ -193,6 +193,17 @@ export class MessageList {
     } finally {
       this.loading = false;
     }
+  }
+
+  /** Draws the channel again where a message is gone; whoever reads older ones stays there. */
+  redraw() {
+    if (this.stick) return this.draw();
+    const { scrollTop } = this.log;
+    const { hidden } = this.jump;
+    this.draw();
+    this.log.scrollTop = scrollTop;
+    this.stick = false;
+    this.jump.hidden = hidden;
   }
 
   redrawAbove() {

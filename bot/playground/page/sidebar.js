@@ -22,11 +22,20 @@ export class Sidebar {
     this.actions = actions;
   }
 
+  /** Draws everything; the focus stays on the same button. */
   draw() {
+    const focused = byId('sidebar').contains(document.activeElement) ? document.activeElement?.getAttribute('data-key') : null;
     byId('guild-name').textContent = this.store.guild?.name ?? 'Pupil playground';
     fill(byId('channels'), this.store.channels.map((channel) => this.channel(channel)));
     fill(byId('people'), this.bot(), this.store.users.map((user) => this.person(user)));
     fill(byId('me'), this.me());
+    if (focused) this.restoreFocus(focused);
+  }
+
+  /** @param {string} key */
+  restoreFocus(key) {
+    const same = byId('sidebar').querySelector(`[data-key="${CSS.escape(key)}"]`);
+    /** @type {HTMLElement | null} */ (same)?.focus({ preventScroll: true });
   }
 
   /** @param {any} channel @returns {HTMLElement} */
@@ -34,7 +43,7 @@ export class Sidebar {
     const open = channel.id === this.store.channelId;
     const count = this.store.unread.get(channel.id) ?? 0;
     return h('li', {}, h(
-      'button', { class: `channel${count ? ' unread' : ''}`, type: 'button', 'aria-current': open ? 'page' : null, onclick: () => this.actions.openChannel(channel.id) },
+      'button', { class: `channel${count ? ' unread' : ''}`, type: 'button', 'data-key': channel.id, 'aria-current': open ? 'page' : null, onclick: () => this.actions.openChannel(channel.id) },
       icon('hash', 18), h('span', { class: 'channel-label' }, channel.name),
       count > 0 && h('span', { class: 'count' }, String(count), h('span', { class: 'sr-only' }, ' new messages')),
     ));
@@ -60,7 +69,7 @@ export class Sidebar {
     const { me } = this.store;
     if (!me) return null;
     const button = h(
-      'button', { class: 'me-button', type: 'button', 'aria-haspopup': 'menu', 'aria-label': `You are ${nameOf(me)}, ${roleOf(me)}. Switch person`, onclick: () => this.switcher(button) },
+      'button', { class: 'me-button', type: 'button', 'data-key': 'me', 'aria-haspopup': 'menu', 'aria-label': `You are ${nameOf(me)}, ${roleOf(me)}. Switch person`, onclick: () => this.switcher(button) },
       avatar(me), h('span', { class: 'me-text' }, h('b', {}, nameOf(me)), h('span', {}, roleOf(me))), h('span', { class: 'me-switch' }, icon('swap', 18), 'Switch'),
     );
     return button;
