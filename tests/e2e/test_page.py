@@ -101,6 +101,15 @@ async def test_an_escaped_underscore_is_drawn_without_its_backslash(page: Any, s
     assert await last.locator("em").count() == 0
 
 
+async def test_numbered_lines_stay_as_typed(page: Any, server: PageServer) -> None:
+    text = "First:\n1. look\n   2. **ask**\n- that is all"
+    await server.post(scenes.message("907", scenes.SUPPORT, scenes.ADA, text))
+    last = page.locator(LAST)
+    await expect(last.locator(".markdown p")).to_have_text("First:\n1. look\n   2. ask", use_inner_text=True)
+    await expect(last.locator("strong")).to_have_text("ask")
+    await expect(last.locator("li")).to_have_text("that is all")
+
+
 async def test_markdown_mentions_and_times_are_drawn(page: Any) -> None:
     message = page.locator(".message", has_text="snake_case_name")
     await expect(message.locator("strong")).to_have_text("Bold")

@@ -134,7 +134,7 @@ export function inline(text, context, depth = 0) {
 
 /**
  * @typedef {object} Block
- * @property {string} kind heading1…3, subtext, quote, item, number or text
+ * @property {string} kind heading1…3, subtext, quote, item or text (numbered lines too: their numbers stay as typed)
  * @property {string} text
  * @property {number} level indentation of list items
  */
@@ -152,8 +152,6 @@ function classify(line) {
   if (quote && line !== '>') return { kind: 'quote', text: quote[1], level: 0 };
   const item = /^( *)[-*] +(.+)$/.exec(line);
   if (item) return { kind: 'item', text: item[2], level: Math.min(3, Math.floor(item[1].length / 2)) };
-  const number = /^( *)\d{1,3}\. +(.+)$/.exec(line);
-  if (number) return { kind: 'number', text: line.trim(), level: Math.min(3, Math.floor(number[1].length / 2)) };
   return { kind: 'text', text: line, level: 0 };
 }
 
@@ -186,7 +184,7 @@ function listElement(run, context) {
  * @param {string} kind
  * @returns {boolean} whether neighbours of this kind belong together
  */
-const joins = (kind) => kind === 'quote' || kind === 'item' || kind === 'text' || kind === 'number';
+const joins = (kind) => kind === 'quote' || kind === 'item' || kind === 'text';
 
 /**
  * @param {string} text without code blocks
@@ -196,7 +194,6 @@ const joins = (kind) => kind === 'quote' || kind === 'item' || kind === 'text' |
 function blocks(text, context) {
   const runs = /** @type {Block[][]} */ ([]);
   for (const block of text.split('\n').map(classify)) {
-    if (block.kind === 'number') block.kind = 'text';
     const last = runs.at(-1);
     if (last && last[0].kind === block.kind && joins(block.kind)) last.push(block);
     else runs.push([block]);
