@@ -18,7 +18,7 @@ from discord import app_commands
 from bot.chat.people import actor_of, home_channel
 from bot.chat.text import cut, percent
 from storage.errors import UserError
-from storage.records import ModelVersion, normalise, version_name
+from storage.records import Classifier, ModelVersion, normalise, version_name
 
 if TYPE_CHECKING:
     from bot.chat.client import PupilBot
@@ -53,13 +53,18 @@ def _calm(suggest: Suggest) -> Callable[[Interaction, str], Any]:
     return calmly
 
 
+async def _classifier(interaction: Interaction) -> Classifier:
+    """The one that the options typed so far are about. Raises UserError: there is none yet, or several."""
+    return await interaction.client.services.classifiers.resolve(
+        str(interaction.guild_id), getattr(interaction.namespace, "classifier", None), home_channel(interaction)
+    )
+
+
 @_calm
 async def labels(interaction: Interaction, current: str) -> Choices:
     """Labels that contain what is typed, the model's best guess for the text typed so far first."""
     services = interaction.client.services
-    classifier = await services.classifiers.resolve(
-        str(interaction.guild_id), getattr(interaction.namespace, "classifier", None), home_channel(interaction)
-    )
+    classifier = await _classifier(interaction)
     text = str(getattr(interaction.namespace, "text", None) or "")
     ranked = await services.labeling.suggest(classifier, text, current)
     has = await services.labeling.label_of(classifier, text) if text.strip() else None
@@ -78,9 +83,7 @@ def _label_words(name: str, share: float | None, *, is_its: bool) -> str:
 async def archived_labels(interaction: Interaction, current: str) -> Choices:
     """Archived and merged labels that contain what is typed."""
     services = interaction.client.services
-    classifier = await services.classifiers.resolve(
-        str(interaction.guild_id), getattr(interaction.namespace, "classifier", None), home_channel(interaction)
-    )
+    classifier = await _classifier(interaction)
     wanted = current.casefold().strip()
     found = [label.name for label in await services.curation.archived(classifier)]
     return [app_commands.Choice(name=name, value=name) for name in found if wanted in name.casefold()]
@@ -106,9 +109,7 @@ async def archived(interaction: Interaction, current: str) -> Choices:
 async def versions(interaction: Interaction, current: str) -> Choices:
     """Versions of the classifier meant, newest first, with v0 (the base encoder with the labels so far) last."""
     services = interaction.client.services
-    classifier = await services.classifiers.resolve(
-        str(interaction.guild_id), getattr(interaction.namespace, "classifier", None), home_channel(interaction)
-    )
+    classifier = await _classifier(interaction)
     known = await services.promotion.versions(classifier)
     named = [(version_name(item.number), _version_words(item)) for item in known]
     named.append(("v0", "v0 · not trained: label names and the labels so far"))
@@ -125,9 +126,7 @@ def _version_words(version: ModelVersion) -> str:
 async def pins(interaction: Interaction, current: str) -> Choices:
     """Pinned tests of the classifier meant whose text contains what is typed, newest first; none for who may not."""
     services = interaction.client.services
-    classifier = await services.classifiers.resolve(
-        str(interaction.guild_id), getattr(interaction.namespace, "classifier", None), home_channel(interaction)
-    )
+    classifier = await _classifier(interaction)
     settings = services.setup.settings(str(interaction.guild_id))
     found = await services.pins.known(actor_of(interaction, interaction.client.operators, settings), classifier)
     wanted = normalise(current)
