@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage.errors import Conflict, InvalidInput
-from storage.lookups import current_label, find_event, find_example, find_label
+from storage.lookups import current_label, find_event, find_example, find_label, ruled_label
 from storage.records import MAX_TEXT, EventKind, Example, Label, LabelEvent, Source, Split, normalise
 from storage.removals import set_removed
 from storage.rows import row, value
@@ -39,6 +39,8 @@ class Vote:
     kind: EventKind = EventKind.VOTE
     picked_by_model: bool = False
     batch: str | None = None
+    by_lead: bool = False
+    """A vote of a lead on a text that a ruling stands for is a ruling too: votes would not be heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class LabelResult:
     """Name of the example's current label before this event; None if it had none, or a tie."""
     came_back: bool = False
     """Whether the example had been removed, and counts again with this label."""
+    ruled: Label | None = None
+    """What the newest standing ruling says after it, also where that label is archived; None: there is none."""
 
 
 def clean_text(text: str) -> str:
@@ -95,7 +99,10 @@ def cast(connection: sqlite3.Connection, vote: Vote) -> LabelResult:
     removed = "SELECT 1 FROM examples WHERE guild = ? AND classifier_id = ? AND hash = ? AND removed_at IS NOT NULL"
     came_back = row(connection, removed, (vote.guild, vote.classifier_id, vote.hash)) is not None
     example_id, made = place(connection, vote)
-    previous = None if made else current_label(connection, vote.guild, vote.classifier_id, example_id)
+    at = (vote.guild, vote.classifier_id, example_id)
+    previous = None if made else current_label(connection, *at)
+    if vote.by_lead and ruled_label(connection, *at) is not None:
+        vote = replace(vote, kind=EventKind.RULING)
     event_id, _ = say(connection, vote, example_id, made)
     return LabelResult(
         example=find_example(connection, vote.guild, example_id),
@@ -103,6 +110,7 @@ def cast(connection: sqlite3.Connection, vote: Vote) -> LabelResult:
         label=label,
         previous=previous.name if previous else None,
         came_back=came_back,
+        ruled=ruled_label(connection, *at),
     )
 
 
@@ -170,12 +178,18 @@ def say(connection: sqlite3.Connection, vote: Vote, example_id: int, made: bool)
 
 
 def standing_same(connection: sqlite3.Connection, vote: Vote, example_id: int) -> int | None:
-    """The id of the event by which this annotator says the same already (a ruling says what a vote says)."""
+    """The id of the event by which this annotator says the same already.
+
+    A ruling says what a vote says; once another lead has ruled, it says nothing any more.
+    """
     said = row(
         connection,
-        "SELECT id, kind, label_id FROM opinions "
-        "WHERE guild = ? AND classifier_id = ? AND example_id = ? AND annotator = ?",
-        (vote.guild, vote.classifier_id, example_id, vote.annotator),
+        "SELECT id, kind, label_id FROM opinions AS said "
+        "WHERE guild = ? AND classifier_id = ? AND example_id = ? AND annotator = ? "
+        "AND (? = 'vote' OR NOT EXISTS (SELECT 1 FROM standing_events AS newer WHERE newer.guild = said.guild "
+        "AND newer.classifier_id = said.classifier_id AND newer.example_id = said.example_id "
+        "AND newer.kind = 'ruling' AND newer.id > said.id))",
+        (vote.guild, vote.classifier_id, example_id, vote.annotator, vote.kind),
     )
     if said is None or said["label_id"] != vote.label_id or said["kind"] not in {vote.kind, EventKind.RULING}:
         return None

@@ -73,12 +73,14 @@ class Examples:
         picked_by_model: bool = False,
         batch: str | None = None,
         only_from: Collection[int | None] | None = None,
+        by_lead: bool = False,
     ) -> LabelResult:
         """Give a text a label; the example is made if the text is new. On disk when this returns.
 
         With its first label an example becomes golden or train, for good (see `storage.events.choose_split`). The same
         vote again is the same event: it is safe to repeat a call whose answer was lost. `only_from` are the labels that
         the text may have until now (None: no label); looked at and written as one, so of two people one comes first.
+        `by_lead`: see `storage.events.Vote`.
 
         Raises:
             InvalidInput: see `storage.events.clean_text`; or `kind` is a retraction.
@@ -87,7 +89,13 @@ class Examples:
         if kind is EventKind.RETRACTION:
             raise InvalidInput("A label is taken back with retract, not with add_label.")
         text, hash = _checked(text)
-        vote = Vote(guild, classifier_id, text, hash, label_id, annotator, source, now, kind, picked_by_model, batch)
+        vote = Vote(
+            *(guild, classifier_id, text, hash, label_id, annotator, source, now),
+            kind=kind,
+            picked_by_model=picked_by_model,
+            batch=batch,
+            by_lead=by_lead,
+        )
 
         def unit(tables: sqlite_utils.Database) -> LabelResult:
             if only_from is not None:

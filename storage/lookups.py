@@ -20,6 +20,19 @@ def current_label(connection: sqlite3.Connection, guild: str, classifier_id: int
     return label_from(found) if found else None
 
 
+def ruled_label(connection: sqlite3.Connection, guild: str, classifier_id: int, example_id: int) -> Label | None:
+    """What the newest standing ruling says, also where that label is archived; None: no lead has settled the text."""
+    found = row(
+        connection,
+        "SELECT labels.* FROM standing_events AS ruling JOIN labels AS given ON given.id = ruling.label_id "
+        "JOIN labels ON labels.id = coalesce(given.merged_into, given.id) "
+        "WHERE ruling.guild = ? AND ruling.classifier_id = ? AND ruling.example_id = ? AND ruling.kind = 'ruling' "
+        "ORDER BY ruling.id DESC LIMIT 1",
+        (guild, classifier_id, example_id),
+    )
+    return label_from(found) if found else None
+
+
 def find_label(connection: sqlite3.Connection, guild: str, classifier_id: int, label_id: int) -> Label:
     """Raises NotFound, also for another guild's or classifier's."""
     found = row(

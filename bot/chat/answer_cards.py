@@ -86,11 +86,12 @@ def saved_words(receipt: LabelReceipt) -> str:
     """ "Saved as `bug` (#481). I had said `question` 62 % (v1+3). 7 more until the next training." """
     note = [receipt.note] if receipt.note else []
     words = [*note, f"Saved as {code(receipt.label)} (#{receipt.example_id})."]
+    counts = counts_words(receipt)
     if receipt.previous == receipt.label:
         words = [*note, f"Confirmed as {code(receipt.label)} (#{receipt.example_id})."]
-    elif receipt.previous is not None and not receipt.others:
+    elif receipt.previous is not None and not counts:
         words.append(f"It was {code(receipt.previous)} before.")
-    words += [others_words(receipt)] if receipt.others else []
+    words += [counts] if counts else []
     if receipt.guess is not None:
         version = f" ({receipt.version})" if receipt.version else ""
         said = "so too," if receipt.guess.label == receipt.label else code(receipt.guess.label)
@@ -98,21 +99,26 @@ def saved_words(receipt: LabelReceipt) -> str:
     return " ".join(words + _consequences(receipt))
 
 
-def others_words(receipt: LabelReceipt) -> str:
-    """Where other people say something else about the text: who, and what it counts as now."""
-    said = [f"{escaped(name)} says {code(label)}" for name, label in receipt.others]
-    told = listed(said, RUNNERS_UP)
-    if receipt.now is None:
-        return f"{told}: a tie, so the text counts for neither until a lead settles it with `/conflicts`."
+def counts_words(receipt: LabelReceipt) -> str:
+    """What the text counts as, where others say something else about it or it does not count as the label; else ""."""
+    said = listed([f"{escaped(name)} says {code(label)}" for name, label in receipt.others], RUNNERS_UP)
     if receipt.now == receipt.label:
-        return f"{told}; it counts as yours."
-    return f"{told}: it stays {code(receipt.now)}."
+        return f"{said}; it counts as yours." if said else ""
+    if receipt.now is not None:
+        return f"{said or 'A lead has settled it'}: it stays {code(receipt.now)}."
+    if receipt.ruled is not None:
+        settled = f"A lead has settled it as {code(receipt.ruled)}, which is archived"
+        return f"{settled}: the text counts for nothing until a lead labels it."
+    if not said:
+        return "It has no label now."
+    return f"{said}: a tie, so the text counts for neither until a lead settles it with `/conflicts`."
 
 
 def taught_words(receipt: LabelReceipt) -> str:
     """After Right or Wrong, where the answer stands above: "Taught: `bug` (#481). 7 more until the next training." """
-    others = [others_words(receipt)] if receipt.others else []
-    return " ".join([f"Taught: {code(receipt.label)} (#{receipt.example_id}).", *others, *_consequences(receipt)])
+    counts = counts_words(receipt)
+    words = [f"Taught: {code(receipt.label)} (#{receipt.example_id}).", *([counts] if counts else [])]
+    return " ".join(words + _consequences(receipt))
 
 
 def _consequences(receipt: LabelReceipt) -> list[str]:

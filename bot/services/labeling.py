@@ -57,9 +57,11 @@ class LabelReceipt:
     note: str = ""
     """What became of the name that was typed, where the label is called otherwise by now; and of a removed text."""
     now: str | None = None
-    """The text's label after it; None: people disagree, so it has none."""
+    """The text's label after it; None: it has none, because people disagree or what a lead chose is archived."""
     others: tuple[tuple[str, str], ...] = ()
     """(name, label) of other people who say something else about the text."""
+    ruled: str | None = None
+    """The label that a lead has chosen for the text, also an archived one; None: no lead has settled it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class LabelingService:
     ) -> LabelReceipt:
         """Stores one person's label for one text; the next answers follow it.
 
+        A lead's label for a text that a lead has settled before settles it anew.
+
         `picked_by_model`: the model asked for this text, so it must not become golden.
 
         Raises:
@@ -140,6 +144,7 @@ class LabelingService:
             source,
             time.time(),
             picked_by_model=picked_by_model,
+            by_lead=actor.role >= Role.LEAD,
         )
         self._serving.touch(classifier)
         log.info("label.stored", extra={"classifier": classifier.id, "example": result.example.id})
@@ -365,6 +370,7 @@ class LabelingService:
             until_training=left,
             now=None if now is None else now.name,
             others=tuple((one.name, one.label) for one in said if one.label != result.label.name),
+            ruled=None if result.ruled is None else result.ruled.name,
         )
 
 

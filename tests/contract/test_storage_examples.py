@@ -86,6 +86,7 @@ async def test_an_unknown_label_stores_nothing(store: Store, triage: Triage) -> 
         (["a:bug", "b:bug", "c:question!"], "question"),
         (["c:question!", "a:bug", "b:bug"], "question"),
         (["a:bug!", "b:question!"], "question"),
+        (["a:bug!", "b:question!", "a:bug!"], "bug"),
         (["a:bug!", "a:question"], "bug"),
         (["a:bug", "a:-"], None),
         (["a:bug", "a:question", "a:-"], "bug"),
@@ -123,6 +124,20 @@ async def test_a_ruling_on_what_one_voted_is_written(store: Store, triage: Triag
     ruling = await say(store, triage, "maria", "bug", kind=EventKind.RULING)
     assert ruling.event.kind is EventKind.RULING
     assert (await say(store, triage, "maria", "bug")).event == ruling.event
+
+
+async def test_a_leads_vote_is_a_ruling_where_one_stands(store: Store, triage: Triage) -> None:
+    vote = await say(store, triage, "maria", "bug", by_lead=True)
+    assert (vote.event.kind, vote.ruled) == (EventKind.VOTE, None)
+    ruling = await say(store, triage, "jonas", "question", kind=EventKind.RULING)
+    lost = await say(store, triage, "ada", "bug")
+    assert (lost.event.kind, lost.ruled) == (EventKind.VOTE, triage.question)
+    settled = await say(store, triage, "maria", "bug", by_lead=True)
+    assert (settled.event.kind, settled.previous, settled.ruled) == (EventKind.RULING, "question", triage.bug)
+    assert await now(store, triage) == "bug"
+    for who, event in (("maria", settled.event), ("jonas", ruling.event)):
+        await store.examples.retract(GUILD, event.id, who, 6.0)
+    assert (await say(store, triage, "jonas", "question", by_lead=True)).event.kind is EventKind.VOTE
 
 
 async def test_the_newest_changes_are_told_with_what_was_before_them(store: Store, triage: Triage) -> None:
@@ -178,7 +193,8 @@ async def test_the_view_agrees_with_the_rule_written_in_python(
                 del standing[mine[-1]]
             continue
         await say(store, triage, who, label, text, kind=EventKind.RULING if ruling else EventKind.VOTE)
-        if not mine or standing[mine[-1]][1] != label or (ruling and not standing[mine[-1]][2]):
+        newest = max((place for place, event in enumerate(standing) if event[2]), default=-1)
+        if not mine or standing[mine[-1]][1] != label or (ruling and mine[-1] != newest):
             standing.append((who, label, ruling))
     assert await now(store, triage, text) == expected(standing)
     for who in "abc":  # the next round begins with nothing to undo

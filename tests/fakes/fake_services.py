@@ -230,6 +230,7 @@ class FakeLabeling:
             golden=False,
             label_total=sum(other.label == name for other in memory.votes),
             until_training=max(0, 10 - len(memory.votes)),
+            now=name,
         )
 
     async def label_of(self, classifier: Classifier, text: str) -> str | None:

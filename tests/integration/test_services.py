@@ -15,6 +15,7 @@ from bot.playground.objects import GUILD_ID
 from bot.services.people import Actor, Role
 from bot.services.training import Requested
 from storage.errors import Conflict, InvalidInput, NotFound, TrainerUnavailable
+from storage.label_changes import ChangeKind
 from storage.records import JobState, Schedule, Source, text_hash
 from tests.fakes.fake_trainer import FakeTrainer, system_with
 from tests.fakes.tiny_encoder import make_tiny_base
@@ -135,6 +136,40 @@ async def test_feedback_becomes_a_label_of_that_person_once(system: System) -> N
     assert sum(count.total for count in await system.services.classifiers.labels(triage)) == 1
     stats = await system.services.classifiers.stats(triage)
     assert (stats.asked, stats.annotators) == (2, [(ADA.id, "ada", 1)])
+
+
+async def test_a_leads_label_settles_anew_what_a_lead_has_settled(system: System) -> None:
+    labeling, suspects = system.services.labeling, system.services.suspects
+    triage = await system.services.classifiers.create(LEAD, "triage", ["bug", "idea"])
+    idea = (await system.services.classifiers.labels(triage))[1].label
+    first = await labeling.label(ADA, triage, "dark mode", "idea", Source.COMMAND)
+    await suspects.change(LEAD, triage, first.example_id, idea.id, "bug")
+    mine = await labeling.label(LEAD, triage, "dark mode", "idea", Source.COMMAND)
+    assert (mine.previous, mine.now, await labeling.label_of(triage, "dark mode")) == ("bug", "idea", "idea")
+    undone = await labeling.undo(LEAD, mine.event_id)
+    assert undone is not None
+    assert undone.now == "bug"
+    asked = await system.services.prediction.ask(LEAD, triage, "dark mode", Source.COMMAND)
+    corrected = await system.services.prediction.wrong(LEAD, asked.id, "idea")
+    assert corrected is not None
+    assert corrected.now == "idea"
+    again = await labeling.label(ADA, triage, "dark mode", "bug", Source.COMMAND)
+    assert (again.now, again.ruled) == ("idea", "idea")
+
+
+async def test_a_receipt_names_the_archived_label_that_a_lead_has_chosen(system: System) -> None:
+    services = system.services
+    triage = await services.classifiers.create(LEAD, "triage", ["bug", "idea", "other"])
+    other = next(count.label for count in await services.classifiers.labels(triage) if count.label.name == "other")
+    first = await services.labeling.label(ADA, triage, "dark mode", "bug", Source.COMMAND)
+    await services.labeling.label(LEAD, triage, "dark mode", "idea", Source.COMMAND)
+    await services.conflicts.settle(LEAD, triage, first.example_id, other)
+    draft = await services.curation.preview(LEAD, triage, ChangeKind.ARCHIVE, "other")
+    await services.curation.confirm(LEAD, draft.draft_id)
+    lost = await services.labeling.label(ADA, triage, "dark mode", "idea", Source.COMMAND)
+    assert (lost.now, lost.ruled) == (None, "other")
+    assert await services.conflicts.next(LEAD, triage) is None
+    assert (await services.labeling.label(LEAD, triage, "dark mode", "idea", Source.COMMAND)).now == "idea"
 
 
 async def test_one_server_does_not_see_the_other(system: System) -> None:

@@ -92,7 +92,7 @@ def prediction(**more: object) -> Prediction:
 
 def receipt(**more: object) -> LabelReceipt:
     made = LabelReceipt(7, 481, "It crashes", "bug", None, LabelScore("question", 0.62), "v1+3", False, 12, 7)
-    return replace(made, **more)  # type: ignore[arg-type]
+    return replace(made, **({"now": "bug"} | more))  # type: ignore[arg-type]
 
 
 class TestWords:
@@ -106,6 +106,18 @@ class TestWords:
 
     def test_a_changed_label_names_the_one_before(self) -> None:
         assert "It was `idea` before." in saved_words(receipt(previous="idea"))
+
+    def test_a_label_that_does_not_count_says_what_the_text_counts_as(self) -> None:
+        settled = receipt(previous="idea", now="idea", ruled="idea")
+        for said in (saved_words(settled), taught_words(settled)):
+            assert "A lead has settled it: it stays `idea`." in said
+            assert "before" not in said
+        tied = receipt(now=None, others=(("ada", "idea"),))
+        assert "ada says `idea`: a tie, so the text counts for neither" in saved_words(tied)
+        gone = saved_words(replace(tied, ruled="other"))
+        assert "A lead has settled it as `other`, which is archived: the text counts for nothing" in gone
+        assert "tie" not in gone
+        assert "/conflicts" not in gone
 
     def test_a_second_vote_for_the_same_label_is_a_confirmation(self) -> None:
         assert saved_words(receipt(previous="bug")).startswith("Confirmed as `bug` (#481).")
