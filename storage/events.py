@@ -96,14 +96,12 @@ def cast(connection: sqlite3.Connection, vote: Vote) -> LabelResult:
         NotFound: the label is not one of this guild's classifier.
     """
     label = find_label(connection, vote.guild, vote.classifier_id, vote.label_id)
-    removed = "SELECT 1 FROM examples WHERE guild = ? AND classifier_id = ? AND hash = ? AND removed_at IS NOT NULL"
-    came_back = row(connection, removed, (vote.guild, vote.classifier_id, vote.hash)) is not None
-    example_id, made = place(connection, vote)
+    example_id, made, came_back = place(connection, vote)
     at = (vote.guild, vote.classifier_id, example_id)
     previous = None if made else current_label(connection, *at)
     if vote.by_lead and ruled_label(connection, *at) is not None:
         vote = replace(vote, kind=EventKind.RULING)
-    event_id, _ = say(connection, vote, example_id, made)
+    event_id, _ = say(connection, vote, example_id, anew=made or came_back)
     return LabelResult(
         example=find_example(connection, vote.guild, example_id),
         event=find_event(connection, vote.guild, event_id),
@@ -133,15 +131,18 @@ def cast_many(connection: sqlite3.Connection, votes: Sequence[Vote]) -> tuple[in
         find_label(connection, votes[0].guild, votes[0].classifier_id, label_id)
     new = written = 0
     for vote in votes:
-        example_id, made = place(connection, vote)
-        _, said = say(connection, vote, example_id, made)
+        example_id, made, came_back = place(connection, vote)
+        _, said = say(connection, vote, example_id, anew=made or came_back)
         new += made
         written += said
     return new, written
 
 
-def place(connection: sqlite3.Connection, vote: Vote) -> tuple[int, bool]:
-    """The example of a vote's text, with its split given: (its id, whether it was made). A removed one comes back."""
+def place(connection: sqlite3.Connection, vote: Vote) -> tuple[int, bool, bool]:
+    """The example of a vote's text, with its split given: (its id, whether it was made, whether it came back).
+
+    A removed one comes back in the same moment as the vote, by which `storage.undoing` knows that it was for the vote.
+    """
     at = (vote.guild, vote.classifier_id, vote.hash)
     found = row(
         connection,
@@ -154,15 +155,16 @@ def place(connection: sqlite3.Connection, vote: Vote) -> tuple[int, bool]:
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (*at, vote.text, vote.source, choose_split(connection, vote), vote.annotator, vote.now),
         )
-        return int(added.lastrowid or 0), True
+        return int(added.lastrowid or 0), True, False
     if found["split"] is None:  # it waited in the unlabelled pool
         connection.execute(
             "UPDATE examples SET split = ? WHERE guild = ? AND id = ?",
             (choose_split(connection, vote), vote.guild, found["id"]),
         )
-    if found["removed_at"] is not None:
+    came_back = found["removed_at"] is not None
+    if came_back:
         set_removed(connection, vote.guild, found["id"], vote.annotator, vote.now, removed=False)
-    return found["id"], False
+    return found["id"], False, came_back
 
 
 def choose_split(connection: sqlite3.Connection, vote: Vote) -> Split:
@@ -171,9 +173,12 @@ def choose_split(connection: sqlite3.Connection, vote: Vote) -> Split:
     return Split.GOLDEN if golden else Split.TRAIN
 
 
-def say(connection: sqlite3.Connection, vote: Vote, example_id: int, made: bool) -> tuple[int, bool]:
-    """(id of the event by which the annotator says so, whether it was written now). A new example has none yet."""
-    standing = None if made else standing_same(connection, vote, example_id)
+def say(connection: sqlite3.Connection, vote: Vote, example_id: int, *, anew: bool) -> tuple[int, bool]:
+    """(id of the event by which the annotator says so, whether it was written now).
+
+    `anew`: the example is new, or came back: then it is written in any case, so that it can be taken back.
+    """
+    standing = None if anew else standing_same(connection, vote, example_id)
     return (standing, False) if standing else (append(connection, vote, example_id), True)
 
 

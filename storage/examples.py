@@ -154,7 +154,8 @@ class Examples:
     async def remove(self, guild: str, example_id: int, by: str, now: float) -> bool:
         """Let an example count nowhere until it is restored or labelled again; False: it was removed before.
 
-        Its events and its split stay. Raises NotFound for an unknown example.
+        Its events and its split stay. When all labels given to it since are taken back, it is removed again. Raises
+        NotFound for an unknown example.
         """
         return await self._db.write(
             lambda tables: removals.set_removed(tables.conn, guild, example_id, by, now, removed=True)

@@ -18,7 +18,7 @@ import sqlite_utils
 from storage.database import Database
 from storage.drafts import confirmed, find_draft
 from storage.errors import NotFound
-from storage.lookups import event_from, find_event
+from storage.lookups import event_from
 from storage.records import EventKind, LabelEvent
 from storage.rows import row, rows
 from storage.undoing import repeat, take_back
@@ -119,7 +119,7 @@ class Reverts:
             # Whoever has labelled a text anew since then means that.
             again = [one for one in taken if not _spoke_since(connection, one, newest)]
             for retraction in again:
-                repeat(connection, find_event(connection, guild, retraction.undoes or 0), now)
+                repeat(connection, retraction, now)
             connection.execute(
                 "UPDATE reverts SET undone_by = ?, undone_at = ? WHERE guild = ? AND id = ?",
                 (by, now, guild, revert_id),

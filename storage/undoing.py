@@ -1,5 +1,7 @@
 """Taking labels back, one or a whole import, and giving them again. Each is one more event; none is ever changed.
 
+A removed text that came back because it was labelled goes again when no label given since then stands any more.
+
 These functions run inside a unit of work, on the writer's connection.
 """
 
@@ -11,6 +13,7 @@ from storage.errors import Conflict, InvalidInput, NotFound
 from storage.events import LabelResult
 from storage.lookups import current_label, event_from, find_event, find_example, find_label
 from storage.records import LabelEvent
+from storage.removals import set_removed
 from storage.rows import row, rows, value
 
 
@@ -52,7 +55,8 @@ def give_again(
     Raises:
         NotFound: no such undo of this annotator. Conflict: the label is archived, or they spoke about the text since.
     """
-    retraction, given = find_retraction(connection, guild, retraction_id, annotator)
+    retraction = find_retraction(connection, guild, retraction_id, annotator)
+    given = find_event(connection, guild, retraction.undoes or 0)
     at = (guild, retraction.classifier_id, retraction.example_id)
     later = row(
         connection,
@@ -68,7 +72,7 @@ def give_again(
             f"`{label.name}` is archived, so it was not given again. A lead brings it back: /labels restore."
         )
     previous = current_label(connection, *at)
-    event_id = later["id"] if later is not None else repeat(connection, given, now)
+    event_id = later["id"] if later is not None else repeat(connection, retraction, now)
     result = LabelResult(
         example=find_example(connection, guild, retraction.example_id),
         event=find_event(connection, guild, event_id),
@@ -78,10 +82,8 @@ def give_again(
     return result, later is None
 
 
-def find_retraction(
-    connection: sqlite3.Connection, guild: str, retraction_id: int, annotator: str
-) -> tuple[LabelEvent, LabelEvent]:
-    """An annotator's own undo, and what it took back. Raises NotFound, also where a lead reverted their labels."""
+def find_retraction(connection: sqlite3.Connection, guild: str, retraction_id: int, annotator: str) -> LabelEvent:
+    """An annotator's own undo. Raises NotFound, also where a lead reverted their labels."""
     found = row(
         connection,
         "SELECT * FROM own_events WHERE guild = ? AND id = ? AND annotator = ? AND kind = 'retraction'",
@@ -89,7 +91,7 @@ def find_retraction(
     )
     if found is None:
         raise NotFound(f"There is no undo with the id {retraction_id} that you made.")
-    return event_from(found), find_event(connection, guild, found["undoes"])
+    return event_from(found)
 
 
 def retract_batch(connection: sqlite3.Connection, guild: str, batch: str, annotator: str, now: float) -> int:
@@ -124,11 +126,16 @@ def take_back(connection: sqlite3.Connection, event: LabelEvent, now: float) -> 
         "VALUES (?, ?, ?, ?, 'retraction', ?, ?, ?)",
         (event.guild, event.classifier_id, event.example_id, event.annotator, event.id, event.source, now),
     )
+    if _came_back_for_nothing(connection, event):
+        set_removed(connection, event.guild, event.example_id, event.annotator, now, removed=True)
     return int(added.lastrowid or 0)
 
 
-def repeat(connection: sqlite3.Connection, event: LabelEvent, now: float) -> int:
-    """Append the same vote or ruling of the same person once more; its id."""
+def repeat(connection: sqlite3.Connection, retraction: LabelEvent, now: float) -> int:
+    """Append the vote or ruling that was taken back once more; its id. A text that went with it comes back."""
+    event = find_event(connection, retraction.guild, retraction.undoes or 0)
+    if _went_with(connection, retraction):
+        set_removed(connection, event.guild, event.example_id, event.annotator, now, removed=False)
     added = connection.execute(
         "INSERT INTO label_events (guild, classifier_id, example_id, annotator, kind, label_id, source, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -138,3 +145,38 @@ def repeat(connection: sqlite3.Connection, event: LabelEvent, now: float) -> int
         ),
     )
     return int(added.lastrowid or 0)
+
+
+def _came_back_for_nothing(connection: sqlite3.Connection, event: LabelEvent) -> bool:
+    """Whether the text of an event was removed, came back for a label, and no label since then stands."""
+    back = _last_removal(connection, event)
+    if back is None or back["removed"]:
+        return False
+    found = row(
+        connection,
+        # What was brought back as such, and not by a label, has no event of that person and moment.
+        "SELECT 1 FROM label_events AS given WHERE given.guild = ? AND given.classifier_id = ? "
+        "AND given.example_id = ? AND given.id > ? AND given.annotator = ? AND given.created_at = ? "
+        "AND NOT EXISTS (SELECT 1 FROM standing_events AS stands WHERE stands.guild = given.guild "
+        "AND stands.classifier_id = given.classifier_id AND stands.example_id = given.example_id AND stands.id > ?)",
+        (
+            *(event.guild, event.classifier_id, event.example_id),
+            *(back["id"], back["by"], back["created_at"], back["id"]),
+        ),
+    )
+    return found is not None
+
+
+def _went_with(connection: sqlite3.Connection, retraction: LabelEvent) -> bool:
+    """Whether an undo removed its text again, and nobody has brought it back since."""
+    gone = _last_removal(connection, retraction)
+    return gone is not None and bool(gone["removed"]) and gone["created_at"] == retraction.created_at
+
+
+def _last_removal(connection: sqlite3.Connection, event: LabelEvent) -> sqlite3.Row | None:
+    """When the text of an event was last removed or brought back."""
+    return row(
+        connection,
+        "SELECT * FROM removals WHERE guild = ? AND classifier_id = ? AND example_id = ? ORDER BY id DESC LIMIT 1",
+        (event.guild, event.classifier_id, event.example_id),
+    )

@@ -95,6 +95,43 @@ async def test_labelling_brings_a_removed_example_back_also_with_the_label_it_ha
     assert not await store.examples.restore(GUILD, example.id, "maria", 7.0)
 
 
+async def test_a_label_taken_back_removes_the_text_again_that_it_brought_back(store: Store, triage: Triage) -> None:
+    example = (await say(store, triage, "maria", "bug")).example
+    await store.examples.remove(GUILD, example.id, "lead", 6.0)
+    first = await say(store, triage, "jonas", "question")
+    assert (first.came_back, await now(store, triage)) == (True, None)
+    undone = await store.examples.retract(GUILD, first.event.id, "jonas", 7.0)
+    assert undone is not None
+    assert await store.examples.texts(GUILD, triage.id, [example.id]) == {}
+    await store.examples.give_again(GUILD, undone.event.id, "jonas", 8.0)
+    assert await store.examples.texts(GUILD, triage.id, [example.id]) == {example.id: TRAIN_TEXT}
+
+
+async def test_a_text_that_came_back_stays_while_a_label_given_since_stands(store: Store, triage: Triage) -> None:
+    example = (await say(store, triage, "maria", "bug")).example
+    await store.examples.remove(GUILD, example.id, "lead", 6.0)
+    again = await say(store, triage, "maria", "bug")
+    other = await say(store, triage, "jonas", "bug")
+    await store.examples.retract(GUILD, again.event.id, "maria", 7.0)
+    assert await now(store, triage) == "bug"
+    await store.examples.retract(GUILD, other.event.id, "jonas", 8.0)
+    assert await now(store, triage) is None
+    assert await store.examples.restore(GUILD, example.id, "lead", 9.0)
+    last = await say(store, triage, "jonas", "bug")
+    await store.examples.retract(GUILD, last.event.id, "jonas", 10.0)
+    assert await now(store, triage) == "bug", "it was brought back as such"
+
+
+async def test_an_undone_import_removes_the_texts_again_that_it_brought_back(store: Store, triage: Triage) -> None:
+    example = (await say(store, triage, "jonas", "question")).example
+    await store.examples.remove(GUILD, example.id, "lead", 6.0)
+    await store.imports.keep(waiting_import(triage, "t"), "[]")
+    await store.imports.apply(GUILD, "t", [vote(triage, TRAIN_TEXT, "t")], [], {}, 8.0)
+    assert await store.examples.texts(GUILD, triage.id, [example.id]) == {example.id: TRAIN_TEXT}
+    assert await store.imports.undo(GUILD, "t", 9.0) == TakenBack(labels=1, pool=0)
+    assert await store.examples.current(GUILD, triage.id) == []
+
+
 async def test_removing_and_coming_back_are_newer_than_every_event_before(store: Store, triage: Triage) -> None:
     first = await say(store, triage, "maria", "bug")
     newest = store.examples.newest_event
