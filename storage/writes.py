@@ -45,6 +45,15 @@ class Writes:
         )
         return lookups.event_from(found) if found else None
 
+    async def stands(self, guild: str, event_id: int) -> bool:
+        """Whether an event is a vote or ruling that was not taken back."""
+        found = await self._db.read(
+            lambda connection: row(
+                connection, "SELECT 1 FROM standing_events WHERE guild = ? AND id = ?", (guild, event_id)
+            )
+        )
+        return found is not None
+
     async def last_write(self, guild: str, annotator: str, classifier_id: int | None = None) -> LabelEvent | None:
         """What a plain undo means: their newest event of any kind, but for undos that a lead made in their name."""
         found = await self._db.read(

@@ -151,6 +151,20 @@ class LabelingService:
         notes = [note, "This text had been removed; now it counts again." if result.came_back else ""]
         return replace(await self._receipt(classifier, result, guess, version), note=" ".join(filter(None, notes)))
 
+    async def change(self, actor: Actor, classifier: Classifier, event_id: int, label: str) -> LabelReceipt:
+        """Gives a text another label than one that the actor gave it; Undo brings that one back.
+
+        Raises:
+            As `label`; NotFound: the event is not theirs. Conflict: it was taken back.
+        """
+        event = await self._examples.event(actor.guild, event_id)
+        if event.annotator != actor.id or event.classifier_id != classifier.id:
+            raise NotFound(f"There is no label with the id {event_id} that you gave.")
+        if not await self._writes.stands(actor.guild, event_id):
+            raise Conflict("That label was taken back already. Give the right one with /label.")
+        example = await self._examples.get(actor.guild, event.example_id)
+        return await self.label(actor, classifier, example.text, label, Source.COMMAND)
+
     async def label_message(
         self, actor: Actor, classifier: Classifier, text: str, label: str, author: str
     ) -> LabelReceipt:

@@ -55,6 +55,7 @@ READS: dict[str, tuple[Call, Any]] = {
     "opinions.of": (lambda s, t, e: s.opinions.of(STRANGER, t.id, [1, 2]), []),
     "opinions.annotator_counts": (lambda s, t, e: s.opinions.annotator_counts(STRANGER, t.id), []),
     "writes.history": (lambda s, t, e: s.writes.history(STRANGER, "maria", t.id), []),
+    "writes.stands": (lambda s, t, e: s.writes.stands(STRANGER, e), False),
     "writes.last_write": (lambda s, t, e: s.writes.last_write(STRANGER, "maria"), None),
     "writes.count": (lambda s, t, e: s.writes.count(STRANGER, "maria"), 0),
     "opinions.shared": (lambda s, t, e: s.opinions.shared(STRANGER, t.id), []),

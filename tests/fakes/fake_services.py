@@ -233,6 +233,10 @@ class FakeLabeling:
             now=name,
         )
 
+    async def change(self, actor: Actor, classifier: Classifier, event_id: int, label: str) -> LabelReceipt:
+        vote = next(vote for vote in self._memory.votes if vote.id == event_id)
+        return await self.label(actor, classifier, vote.text, label, Source.COMMAND)
+
     async def label_of(self, classifier: Classifier, text: str) -> str | None:
         votes = self._memory.votes_on(classifier, text)
         return votes[-1].label if votes else None

@@ -122,7 +122,7 @@ async def test_change_replaces_a_label(stage: Stage) -> None:
     picker = await stage.jonas.click(reply, "Change")
     changed = await stage.jonas.select(picker, "bug")
     assert changed.text.startswith("Saved as `bug` (#1). It was `idea` before.")
-    assert [(vote.label, vote.retracted) for vote in stage.fake.memory.votes] == [("idea", True), ("bug", False)]
+    assert [(vote.label, vote.retracted) for vote in stage.fake.memory.votes] == [("idea", False), ("bug", False)]
 
 
 async def test_without_a_text_a_form_opens_for_a_long_one(stage: Stage) -> None:

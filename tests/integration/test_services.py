@@ -14,7 +14,7 @@ from bot.app import System
 from bot.playground.objects import GUILD_ID
 from bot.services.people import Actor, Role
 from bot.services.training import Requested
-from storage.errors import Conflict, InvalidInput, NotFound, TrainerUnavailable
+from storage.errors import Conflict, InvalidInput, NotAllowed, NotFound, TrainerUnavailable
 from storage.label_changes import ChangeKind
 from storage.records import JobState, Schedule, Source, text_hash
 from tests.fakes.fake_trainer import FakeTrainer, system_with
@@ -136,6 +136,33 @@ async def test_feedback_becomes_a_label_of_that_person_once(system: System) -> N
     assert sum(count.total for count in await system.services.classifiers.labels(triage)) == 1
     stats = await system.services.classifiers.stats(triage)
     assert (stats.asked, stats.annotators) == (2, [(ADA.id, "ada", 1)])
+
+
+async def test_a_change_is_one_more_label_whose_undo_brings_the_first_one_back(system: System) -> None:
+    labeling = system.services.labeling
+    triage = await system.services.classifiers.create(LEAD, "triage", ["bug", "idea"])
+    first = await labeling.label(ADA, triage, "dark mode", "bug", Source.COMMAND)
+    changed = await labeling.change(ADA, triage, first.event_id, "idea")
+    assert (changed.label, changed.previous, changed.now) == ("idea", "bug", "idea")
+    undone = await labeling.undo(ADA, changed.event_id)
+    assert undone is not None
+    assert undone.now == "bug"
+    with pytest.raises(Conflict, match="taken back already"):
+        await labeling.change(ADA, triage, changed.event_id, "idea")
+    with pytest.raises(NotFound, match="that you gave"):
+        await labeling.change(LEAD, triage, first.event_id, "idea")
+    with pytest.raises(NotFound):
+        await labeling.change(ADA, triage, first.event_id, "no such label")
+
+
+async def test_a_change_that_may_not_be_stored_leaves_the_label_as_it_was(system: System) -> None:
+    labeling = system.services.labeling
+    triage = await system.services.classifiers.create(LEAD, "triage", ["bug", "idea"])
+    first = await labeling.label(ADA, triage, "dark mode", "bug", Source.COMMAND)
+    await system.services.privacy.opt_out(ADA)
+    with pytest.raises(NotAllowed):
+        await labeling.change(ADA, triage, first.event_id, "idea")
+    assert await labeling.label_of(triage, "dark mode") == "bug"
 
 
 async def test_a_leads_label_settles_anew_what_a_lead_has_settled(system: System) -> None:

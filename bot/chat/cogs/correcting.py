@@ -7,7 +7,7 @@ What is corrected stands in the ids as a key: "p.<prediction>", "e.<classifier>.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bot.chat.answer_cards import answer_card, name_form, picker_card, receipt_card, receipt_rows
@@ -20,8 +20,8 @@ from bot.chat.cogs.insight import PLACE, DoubtedLabel, Place
 from bot.chat.conflict_cards import tie_card
 from bot.chat.sending import ask, begin, show
 from bot.services.people import Actor, Role
-from storage.errors import Conflict, InvalidInput, NotFound
-from storage.records import Source, normalise
+from storage.errors import InvalidInput, NotFound
+from storage.records import normalise
 
 if TYPE_CHECKING:
     from bot.services.system import Services
@@ -113,7 +113,7 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Label:
-    """A label somebody gave: it is taken back and the one chosen given instead."""
+    """A label somebody gave: the one chosen is given instead."""
 
     services: Services
     classifier: str
@@ -124,16 +124,9 @@ class _Label:
         return "", [count.label.name for count in await self.services.classifiers.labels(classifier)]
 
     async def give(self, interaction: Interaction, actor: Actor, label: str) -> Card:
-        # The name is checked first: a label is not taken back for one that does not exist.
-        _, names = await self.question(actor)
-        if normalise(label) not in {normalise(name) for name in names}:
-            raise NotFound(f"`{self.classifier}` has no such label. Choose it from the menu, or type its exact name.")
-        before = await self.services.labeling.undo(actor, self.event_id)
-        if before is None:
-            raise Conflict("That label was taken back already. Give the right one with /label.")
         classifier = await self.services.classifiers.resolve(actor.guild, self.classifier)
-        receipt = await self.services.labeling.label(actor, classifier, before.text, label, Source.COMMAND)
-        return receipt_card(replace(receipt, previous=before.label), self.classifier)
+        receipt = await self.services.labeling.change(actor, classifier, self.event_id, label)
+        return receipt_card(receipt, self.classifier)
 
     async def back(self, actor: Actor) -> Card:
         return Card("Nothing was changed.", rows=receipt_rows(self.classifier, self.event_id))
