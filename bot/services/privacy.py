@@ -51,13 +51,19 @@ class Receipt:
 
 
 class PrivacyService:
-    def __init__(self, stores: Stores, consent: Consent, serving: Serving, snapshots: Path) -> None:
-        """`snapshots`: the folder of training files."""
+    def __init__(
+        self, stores: Stores, consent: Consent, serving: Serving, snapshots: Path, *, freezing: asyncio.Lock
+    ) -> None:
+        """Args:
+        snapshots: the folder of training files.
+        freezing: held by whoever writes a training file until its job is stored.
+        """
         self._privacy = stores.privacy
         self._classifiers = stores.classifiers
         self._consent = consent
         self._serving = serving
         self._snapshots = snapshots
+        self._freezing = freezing
 
     async def show(self, actor: Actor) -> About:
         return About(await self._privacy.holdings(actor.guild, actor.id), self._consent.is_out(actor))
@@ -95,9 +101,11 @@ class PrivacyService:
         Raises:
             StorageError: nothing was deleted.
         """
-        snapshots = await self._privacy.snapshots(actor.guild)
-        held = await asyncio.to_thread(_held, self._snapshots, snapshots)
-        erased = await self._privacy.forget(actor.guild, actor.id, held)
+        # A training file written meanwhile would hold the texts, and nobody would know that it has to go.
+        async with self._freezing:
+            snapshots = await self._privacy.snapshots(actor.guild)
+            held = await asyncio.to_thread(_held, self._snapshots, snapshots)
+            erased = await self._privacy.forget(actor.guild, actor.id, held)
         relearned = await self._relearn(actor.guild, erased)
         # A fit that was under way may have cached a vector of a text that is gone.
         await self._privacy.drop_vectors(actor.guild, erased.hashes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from bot.chat.privacy_cards import MOST_BYTES, export_card
 from bot.playground.people import Person
 from bot.playground.reply import Reply
+from bot.services import privacy
 from bot.services.people import Actor, Role
 from storage.errors import InvalidInput, NotAllowed
 from storage.records import Source
@@ -166,6 +169,35 @@ async def test_a_training_under_way_keeps_its_file_until_it_has_ended(stage: Rea
     await stage.services.training.wait(LEAD.guild, started.job.id)  # type: ignore[union-attr]
     await stage.services.privacy.sweep()
     assert list(folder.glob("*.jsonl")) == []
+
+
+async def test_a_training_file_written_while_somebody_is_forgotten_is_without_them(
+    stage: RealStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = await stage.services.classifiers.resolve(LEAD.guild, None)
+    await stage.teach(classifier, [(f"{label} {n}", label) for label in ("bug", "question", "idea") for n in range(12)])
+    await stage.ada.command("label", text="unforgettable walrus", label="bug")
+    reading, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slowly(*given: Any) -> dict[str, frozenset[int]]:
+        loop.call_soon_threadsafe(reading.set)
+        go_on.wait(10)
+        return read_files(*given)
+
+    read_files = privacy._held
+    monkeypatch.setattr(privacy, "_held", slowly)
+    forgetting = asyncio.create_task(stage.services.privacy.forget(Actor(LEAD.guild, stage.ada.id, "Ada")))
+    await reading.wait()
+    training = asyncio.create_task(stage.services.training.request(LEAD, classifier))
+    await asyncio.wait([training], timeout=0.5)
+    go_on.set()
+    await forgetting
+    started = await training
+    await stage.services.training.wait(LEAD.guild, started.job.id)  # type: ignore[union-attr]
+    (file,) = (stage.data / "playground" / "snapshots").glob("*.jsonl")
+    assert b"bug 1" in file.read_bytes()
+    assert b"walrus" not in file.read_bytes()
 
 
 async def test_only_the_person_themselves_can_press_delete(stage: RealStage) -> None:
