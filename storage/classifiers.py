@@ -135,15 +135,25 @@ class Classifiers:
 
         await self._db.write(unit)
 
-    async def save_settings(self, guild: str, classifier_id: int, settings: ClassifierSettings) -> None:
-        def unit(tables: sqlite_utils.Database) -> None:
-            by_id(tables.conn, guild, classifier_id)
+    async def save_settings(self, guild: str, classifier_id: int, **changes: Any) -> Classifier:
+        """Change these fields of `ClassifierSettings` and leave the others as they are; the classifier as it is then.
+
+        Read and written as one, so of two leads who choose at once neither loses.
+
+        Raises:
+            NotFound: no such classifier.
+        """
+
+        def unit(tables: sqlite_utils.Database) -> Classifier:
+            before = _classifier(by_id(tables.conn, guild, classifier_id))
+            after = dataclasses.replace(before, settings=dataclasses.replace(before.settings, **changes))
             tables.execute(
                 "UPDATE classifiers SET settings = ? WHERE guild = ? AND id = ?",
-                (json.dumps(dataclasses.asdict(settings)), guild, classifier_id),
+                (json.dumps(dataclasses.asdict(after.settings)), guild, classifier_id),
             )
+            return after
 
-        await self._db.write(unit)
+        return await self._db.write(unit)
 
     async def add_label(self, guild: str, classifier_id: int, name: str, description: str = "") -> Label:
         """Add a label at the end.

@@ -7,7 +7,7 @@ import builtins  # inside the class, `list` is the method
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bot.services.agreement import agreement
 from bot.services.naming import label_with_id
@@ -110,8 +110,7 @@ class ClassifierService:
             await self._classifiers.add_label(actor.guild, classifier.id, label)
         if actor.channel is not None:
             # Where a classifier was made is where its team is: trainings by the schedule are shown there.
-            settings = replace(classifier.settings, team_channel=actor.channel)
-            await self._classifiers.save_settings(actor.guild, classifier.id, settings)
+            await self._classifiers.save_settings(actor.guild, classifier.id, team_channel=actor.channel)
         if source is not None:
             await self._registry.base_on(actor.guild, classifier.id, source)
         await self._schedules.save(

@@ -6,6 +6,7 @@ is the only one that changes them.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -45,6 +46,8 @@ class SetupService:
         self._schedules = stores.schedules
         self._classifiers = classifiers
         self._known = known
+        self._saving = asyncio.Lock()
+        """Held from the reading of a server's settings until they are stored: of two leads neither loses."""
 
     def settings(self, guild: str) -> GuildSettings:
         """What the leads of a server chose; from memory."""
@@ -98,9 +101,10 @@ class SetupService:
 
     async def _save(self, actor: Actor, **changes: Any) -> None:
         actor.require(Role.LEAD, "set me up")
-        settings = replace(self.settings(actor.guild), **changes)
-        await self._guilds.save(actor.guild, settings)
-        self._known[actor.guild] = settings
+        async with self._saving:
+            settings = replace(self.settings(actor.guild), **changes)
+            await self._guilds.save(actor.guild, settings)
+            self._known[actor.guild] = settings
 
     async def name_classifier(self, actor: Actor, name: str, labels: str) -> Classifier:
         """Creates the classifier, or takes the one of that name, and gives it the labels it lacks. Safe to repeat.
@@ -136,13 +140,11 @@ class SetupService:
             NotAllowed. NotFound: no such classifier here.
         """
         actor.require(Role.LEAD, "set me up")
-        classifier = await self._stored_classifiers.by_id(actor.guild, classifier_id)
         if not changes:
-            return classifier
-        settings = replace(classifier.settings, **changes)
-        await self._stored_classifiers.save_settings(actor.guild, classifier_id, settings)
+            return await self._stored_classifiers.by_id(actor.guild, classifier_id)
+        classifier = await self._stored_classifiers.save_settings(actor.guild, classifier_id, **changes)
         log.info("classifier.changed", extra={"classifier": classifier_id, "settings": sorted(changes)})
-        return replace(classifier, settings=settings)
+        return classifier
 
 
 def parse_labels(text: str) -> list[tuple[str, str]]:

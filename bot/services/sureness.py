@@ -63,9 +63,9 @@ class SurenessService:
             raise InvalidInput(
                 f"The share of right answers must lie between {100 * LOWEST:.0f} and {100 * HIGHEST:.0f} %."
             )
-        settings = replace(classifier.settings, precision=precision)
-        found = await self.of(replace(classifier, settings=settings))
-        await self._classifiers.save_settings(classifier.guild, classifier.id, settings)
+        wanted = replace(classifier.settings, precision=precision)
+        found = await self.of(replace(classifier, settings=wanted))
+        await self._classifiers.save_settings(classifier.guild, classifier.id, precision=precision)
         log.info("precision.chosen", extra={"classifier": classifier.id, "precision": precision})
         return found
 

@@ -39,8 +39,9 @@ async def test_not_found_names_what_there_is(store: Store, triage: Triage) -> No
 
 async def test_settings_are_kept_and_unknown_ones_ignored(store: Store, triage: Triage) -> None:
     wanted = ClassifierSettings(precision=0.95, team_channel="7")
-    await store.classifiers.save_settings(GUILD, triage.id, wanted)
-    assert (await store.classifiers.by_id(GUILD, triage.id)).settings == wanted
+    await store.classifiers.save_settings(GUILD, triage.id, precision=0.95)
+    saved = await store.classifiers.save_settings(GUILD, triage.id, team_channel="7")
+    assert saved.settings == (await store.classifiers.by_id(GUILD, triage.id)).settings == wanted
     older = "UPDATE classifiers SET settings = '{\"abstain_below\": 1}'"
     await store.db.write(lambda tables: tables.execute(older).rowcount)
     assert (await store.classifiers.by_id(GUILD, triage.id)).settings == ClassifierSettings()

@@ -12,7 +12,6 @@ import pytest
 from storage.errors import NotFound, StorageError, UserError
 from storage.label_changes import ChangeKind, WantedChange
 from storage.records import (
-    ClassifierSettings,
     Erasure,
     GuildSettings,
     Holdings,
@@ -119,9 +118,7 @@ READS: dict[str, tuple[Call, Any]] = {
 REFUSED: dict[str, Call] = {
     "classifiers.get": lambda s, t, e: s.classifiers.get(STRANGER, "triage"),
     "classifiers.by_id": lambda s, t, e: s.classifiers.by_id(STRANGER, t.id),
-    "classifiers.save_settings": lambda s, t, e: s.classifiers.save_settings(
-        STRANGER, t.id, ClassifierSettings(precision=0.9)
-    ),
+    "classifiers.save_settings": lambda s, t, e: s.classifiers.save_settings(STRANGER, t.id, precision=0.9),
     "classifiers.archive": lambda s, t, e: s.classifiers.archive(STRANGER, t.id, archived=True),
     "classifiers.add_label": lambda s, t, e: s.classifiers.add_label(STRANGER, t.id, "mine"),
     "classifiers.set_channel_default": lambda s, t, e: s.classifiers.set_channel_default(STRANGER, "10", t.id),

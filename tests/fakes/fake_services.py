@@ -28,7 +28,6 @@ from storage.errors import Conflict, InvalidInput, NotFound
 from storage.records import (
     MAX_TEXT,
     Classifier,
-    ClassifierSettings,
     GuildSettings,
     JobState,
     Label,
@@ -469,9 +468,10 @@ class FakeSureness(SurenessService):
         """The store that settings are saved in."""
         return self
 
-    async def save_settings(self, guild: str, classifier_id: int, settings: ClassifierSettings) -> None:
+    async def save_settings(self, guild: str, classifier_id: int, **changes: Any) -> None:
         known = self._memory.classifiers
-        known[classifier_id - 1] = replace(known[classifier_id - 1], settings=settings)
+        before = known[classifier_id - 1]
+        known[classifier_id - 1] = replace(before, settings=replace(before.settings, **changes))
 
     async def of(self, classifier: Classifier) -> Sureness:
         self._memory.check()

@@ -260,6 +260,17 @@ async def test_the_services_themselves_refuse_a_guest(stage: RealStage) -> None:
             await call
 
 
+async def test_of_two_leads_who_choose_roles_at_once_neither_loses(stage: RealStage) -> None:
+    setup = stage.services.setup
+    await asyncio.gather(
+        setup.choose_roles(LEAD, lead_role=LEADS),
+        setup.choose_roles(LEAD, member_role=TEACHERS),
+        setup.reach(LEAD, 3),
+    )
+    for chosen in (setup.settings(LEAD.guild), (await stage.system.stores.guilds.all_settings())[LEAD.guild]):
+        assert chosen == GuildSettings(LEADS, TEACHERS, 3)
+
+
 async def test_the_leads_role_makes_a_lead(stage: RealStage) -> None:
     await stage.classifier()
     assert "Only a lead" in (await stage.jonas.command("labels create", names="praise")).text

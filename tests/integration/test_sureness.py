@@ -73,6 +73,15 @@ async def test_a_choice_holds_as_soon_as_enough_answers_were_checked_and_follows
     assert (await sure.of(triage)).threshold == served.head.abstain_below
 
 
+async def test_a_choice_leaves_what_another_lead_has_chosen_meanwhile(system: System) -> None:
+    triage = await made(system)
+    await teach(system, triage, 0, 4)
+    await system.services.setup.choose(LEAD, triage.id, learn_from_questions=True)
+    await system.services.sureness.choose(LEAD, triage, 0.9)  # read before the other lead's choice
+    settings = (await system.stores.classifiers.by_id("g", triage.id)).settings
+    assert (settings.learn_from_questions, settings.precision, settings.team_channel) == (True, 0.9, "42")
+
+
 async def test_only_leads_choose_and_only_what_can_be_kept(system: System) -> None:
     sure = system.services.sureness
     triage = await made(system)
