@@ -7,18 +7,23 @@ files go does not go live.
 
 from __future__ import annotations
 
-import sqlite3
-
 import sqlite_utils
 
 from storage.database import Database
-from storage.rows import rows, value
+from storage.rows import rows
 
 _ACTIVE = "state IN ('queued', 'leased', 'running', 'uploading')"
 _OF_CLASSIFIER = "guild = :guild AND classifier_id = :classifier"
+_CHAMPION = f"coalesce((SELECT number FROM champions WHERE {_OF_CLASSIFIER}), 0)"  # noqa: S608 - of a constant
 _MAY_GO = f"""
 SELECT number FROM versions
-WHERE {_OF_CLASSIFIER} AND files_deleted_at IS NULL AND created_at < :before AND number <> :previous
+WHERE {_OF_CLASSIFIER} AND files_deleted_at IS NULL AND created_at < :before
+AND number NOT IN (
+    SELECT previous FROM promotions WHERE {_OF_CLASSIFIER} AND number = {_CHAMPION} ORDER BY id DESC LIMIT 1
+)
+AND number NOT IN (
+    SELECT previous FROM promotions WHERE {_OF_CLASSIFIER} AND previous < {_CHAMPION} ORDER BY id DESC LIMIT 1
+)
 AND number NOT IN (SELECT number FROM versions WHERE {_OF_CLASSIFIER} ORDER BY number DESC LIMIT :keep)
 AND number NOT IN (SELECT number FROM champions WHERE {_OF_CLASSIFIER})
 AND number NOT IN (SELECT number FROM origins WHERE guild = :guild AND source_id = :classifier)
@@ -54,13 +59,14 @@ class Keeping:
     async def let_go(self, guild: str, classifier_id: int, keep: int, before: float, now: float) -> list[int]:
         """Decide whose files go and note it; returns the numbers. None of these goes:
 
-        the newest `keep`, what was made from `before` on, the champion, the version that was live before it, what
-        trainings of another classifier start from, and what an active job compares with or has made.
+        the newest `keep`, what was made from `before` on, the champion, the version that was live before it, the one
+        that a rollback goes to, what trainings of another classifier start from, and what an active job compares with
+        or has made.
         """
         at = {"guild": guild, "classifier": classifier_id, "keep": keep, "before": before}
 
         def unit(tables: sqlite_utils.Database) -> list[int]:
-            going = rows(tables.conn, _MAY_GO, at | {"previous": _previous(tables.conn, guild, classifier_id)})
+            going = rows(tables.conn, _MAY_GO, at)
             tables.conn.executemany(
                 "UPDATE versions SET files_deleted_at = ? WHERE guild = ? AND classifier_id = ? AND number = ?",
                 [(now, guild, classifier_id, each["number"]) for each in going],
@@ -128,15 +134,3 @@ class Keeping:
             )
         )
         return [each["artifact"] for each in found]
-
-
-def _previous(connection: sqlite3.Connection, guild: str, classifier_id: int) -> int:
-    """The version that a rollback goes back to; 0: the base encoder, or there is nothing to go back to."""
-    found: int | None = value(
-        connection,
-        "SELECT previous FROM promotions WHERE guild = :guild AND classifier_id = :classifier AND number = coalesce("
-        "(SELECT number FROM champions WHERE guild = :guild AND classifier_id = :classifier), 0) "
-        "ORDER BY id DESC LIMIT 1",
-        {"guild": guild, "classifier": classifier_id},
-    )
-    return found or 0

@@ -169,7 +169,7 @@ class PromotionService:
         return trial
 
     async def rollback(self, actor: Actor, classifier: Classifier, number: int | None = None) -> Promotion:
-        """Back to a version that was live before; None: the one before the current champion.
+        """Back to a version that was live before; None: the older one that was live last, so twice goes two back.
 
         Raises:
             NotAllowed, NotFound (nothing to go back to), Conflict, ArtifactError.
@@ -243,7 +243,8 @@ class PromotionService:
         return promotion
 
     async def _before(self, classifier: Classifier, current: int) -> int:
+        """The older version that was live last; what was rolled back is newer, and stays so."""
         for promotion in await self.promotions(classifier):
-            if promotion.number == current:
+            if promotion.previous < current:
                 return promotion.previous
         raise NotFound(f"`{classifier.name}` has no version before {version_name(current)} to go back to.")

@@ -77,6 +77,13 @@ async def test_after_a_rollback_to_the_base_the_way_back_stays(store: Store, tri
     assert await let_go(store, triage) == [1, 3, 4]
 
 
+async def test_after_a_rollback_both_ways_stay(store: Store, triage: Triage) -> None:
+    await versions(store, triage)
+    for number in (1, 2, 4, 2):
+        await promote(store, triage, number)
+    assert await let_go(store, triage) == [3], "v2 is live, v4 was before it, v1 is where the next rollback goes"
+
+
 async def test_what_another_classifier_starts_from_stays(store: Store, triage: Triage) -> None:
     await versions(store, triage)
     other = await make_triage(store, GUILD, "other")

@@ -206,6 +206,17 @@ async def test_after_a_rollback_nothing_goes_live_until_a_lead_promotes_a_newer_
     assert (await system.serving.answer(classifier, "text")).number == 3
 
 
+async def test_a_second_rollback_goes_further_back(system: System) -> None:
+    promotion = system.services.promotion
+    classifier = await taught(system)
+    await train(system, classifier)
+    await train(system, await taught(system, 100, 4))
+    assert [(await promotion.rollback(LEAD, classifier)).number for _ in range(2)] == [1, 0]
+    assert await promotion.rests(classifier)
+    with pytest.raises(NotFound, match="no version before v0"):
+        await promotion.rollback(LEAD, classifier)
+
+
 async def test_damaged_champion_at_start_steps_back_and_automatic_promotion_goes_on(
     tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
