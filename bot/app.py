@@ -113,7 +113,8 @@ async def _open_core(settings: Settings, stack: AsyncExitStack) -> Core:
     for folder in (settings.space, settings.models, settings.snapshots):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # What is kept
-    stores = Stores.over(await stack.enter_async_context(Database(settings.space / "pupil.db")))
+    database = await stack.enter_async_context(Database(settings.space / "pupil.db"))
+    stores = Stores.over(database, captured=settings.capture_messages)
     sweep(settings.models)
     # What trains
     trainer = await stack.enter_async_context(open_trainer(settings))
@@ -154,14 +155,7 @@ async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack)
             spare=settings.spare,
         )
     )
-    training = TrainingService(
-        stores,
-        runner,
-        settings.snapshots,
-        settings.training_recipe,
-        settings.seed,
-        captured=settings.capture_messages,
-    )
+    training = TrainingService(stores, runner, settings.snapshots, settings.training_recipe, settings.seed)
     retention = RetentionService(
         stores,
         models=settings.models,

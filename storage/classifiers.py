@@ -47,10 +47,11 @@ LIMIT ?
 
 
 class Classifiers:
-    """Every method takes the guild first and sees no other guild's rows."""
+    """Every method takes the guild first and sees no other guild's rows. `captured`: see `Examples`."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, captured: bool = False) -> None:
         self._db = db
+        self._captured = captured
 
     async def create(self, guild: str, name: str, by: str, base: str, now: float) -> Classifier:
         """Create a classifier; `name` is case-folded.
@@ -208,14 +209,14 @@ class Classifiers:
         return newest
 
     async def label_counts(self, guild: str, classifier_id: int) -> builtins.list[LabelCount]:
-        """How many examples have each label now, by position. 0.25 s with 50,000 examples."""
+        """How many examples that are learned from have each label now, by position. 0.25 s with 50,000 examples."""
 
         def query(connection: sqlite3.Connection) -> list[LabelCount]:
             counted = rows(
                 connection,
                 "SELECT label_id, split, count(*) AS examples FROM current_labels "
-                "WHERE guild = ? AND classifier_id = ? GROUP BY label_id, split",
-                (guild, classifier_id),
+                "WHERE guild = ? AND classifier_id = ? AND (? OR source <> 'message') GROUP BY label_id, split",
+                (guild, classifier_id, self._captured),
             )
             counts = {(found["label_id"], found["split"]): found["examples"] for found in counted}
             return [

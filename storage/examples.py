@@ -54,10 +54,15 @@ class ChangedText:
 
 
 class Examples:
-    """Every method takes the guild first and sees no other guild's rows."""
+    """Every method takes the guild first and sees no other guild's rows.
 
-    def __init__(self, db: Database) -> None:
+    `captured`: whether chat messages that were made examples are learned from. If not, `current`, `changed_since` and
+    `newest_changes`, from which everything learns, leave them out; they can still be seen, labelled and deleted.
+    """
+
+    def __init__(self, db: Database, *, captured: bool = False) -> None:
         self._db = db
+        self._captured = captured
 
     async def add_label(
         self,
@@ -225,13 +230,13 @@ class Examples:
         return await self._db.read(query)
 
     async def current(self, guild: str, classifier_id: int) -> list[LabelledText]:
-        """Every example that has a current label, by example id. 0.3 s with 50,000 examples."""
+        """Every example that is learned from and has a current label, by example id. 0.3 s with 50,000 examples."""
         found = await self._db.read(
             lambda connection: rows(
                 connection,
                 "SELECT example_id, text, label, split, source FROM current_labels "
-                "WHERE guild = ? AND classifier_id = ? ORDER BY example_id",
-                (guild, classifier_id),
+                "WHERE guild = ? AND classifier_id = ? AND (? OR source <> 'message') ORDER BY example_id",
+                (guild, classifier_id, self._captured),
             )
         )
         splits, sources = {each.value: each for each in Split}, {each.value: each for each in Source}
@@ -261,11 +266,12 @@ class Examples:
         changed: int = await self._db.read(
             lambda connection: value(
                 connection,
-                "SELECT count(*) FROM current_labels WHERE guild = ? AND classifier_id = ? AND example_id IN "
+                "SELECT count(*) FROM current_labels WHERE guild = ? AND classifier_id = ? "
+                "AND (? OR source <> 'message') AND example_id IN "
                 "(SELECT example_id FROM label_events WHERE guild = ? AND classifier_id = ? AND id > ? AND id <= ? "
                 "UNION ALL "
                 "SELECT example_id FROM removals WHERE guild = ? AND classifier_id = ? AND id > ? AND id <= ?)",
-                (*at, *at, event_id, until, *at, event_id, until),
+                (*at, self._captured, *at, event_id, until, *at, event_id, until),
             )
         )
         return changed
@@ -305,10 +311,11 @@ class Examples:
                 "FROM (SELECT example_id, max(id) AS newest FROM "
                 "(SELECT example_id, id FROM label_events WHERE guild = ? AND classifier_id = ? AND id > ? "
                 "UNION ALL SELECT example_id, id FROM removals WHERE guild = ? AND classifier_id = ? AND id > ?) "
+                "AS event WHERE ? OR (SELECT source FROM examples WHERE id = event.example_id) <> 'message' "
                 "GROUP BY example_id ORDER BY newest DESC LIMIT ?) AS changed "
                 "CROSS JOIN examples AS example ON example.id = changed.example_id "
                 "WHERE example.split IS NOT NULL ORDER BY changed.newest DESC",
-                (*at, *at, since, *at, since, *at, since, *at, since, limit),
+                (*at, *at, since, *at, since, *at, since, *at, since, self._captured, limit),
             )
         )
         return [ChangedText(each["text"], each["label"], Split(each["split"]), each["before"]) for each in found]

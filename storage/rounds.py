@@ -28,10 +28,14 @@ _QUESTION = (
 
 
 class Rounds:
-    """Every method takes the guild first (`create`: inside the record) and sees no other guild's rows."""
+    """Every method takes the guild first (`create`: inside the record) and sees no other guild's rows.
 
-    def __init__(self, db: Database) -> None:
+    `captured`: see `Examples`.
+    """
+
+    def __init__(self, db: Database, *, captured: bool = False) -> None:
         self._db = db
+        self._captured = captured
 
     async def pool(self, guild: str, classifier_id: int, limit: int) -> list[PoolText]:
         """Texts that wait for their first label, at most `limit`: always the same ones of many, as by lot.
@@ -42,8 +46,8 @@ class Rounds:
             lambda connection: rows(
                 connection,
                 "SELECT id, text, hash FROM examples WHERE guild = ? AND classifier_id = ? AND split IS NULL "
-                "AND removed_at IS NULL ORDER BY hash LIMIT ?",
-                (guild, classifier_id, limit),
+                "AND removed_at IS NULL AND (? OR source <> 'message') ORDER BY hash LIMIT ?",
+                (guild, classifier_id, self._captured, limit),
             )
         )
         return [PoolText(each["id"], each["text"], each["hash"]) for each in found]
@@ -54,8 +58,8 @@ class Rounds:
             lambda connection: value(
                 connection,
                 "SELECT count(*) FROM examples WHERE guild = ? AND classifier_id = ? AND split IS NULL "
-                "AND removed_at IS NULL",
-                (guild, classifier_id),
+                "AND removed_at IS NULL AND (? OR source <> 'message')",
+                (guild, classifier_id, self._captured),
             )
         )
         return count

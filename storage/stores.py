@@ -58,18 +58,19 @@ class Stores:
     keeping: Keeping
 
     @classmethod
-    def over(cls, database: Database) -> Self:
+    def over(cls, database: Database, *, captured: bool = False) -> Self:
+        """`captured`: whether chat messages that were made examples are learned from."""
         return cls(
             database,
-            Classifiers(database),
-            Examples(database),
+            Classifiers(database, captured=captured),
+            Examples(database, captured=captured),
             Opinions(database),
             Writes(database),
             Predictions(database),
             Jobs(database),
             Registry(database),
             Schedules(database),
-            Rounds(database),
+            Rounds(database, captured=captured),
             Guilds(database),
             Privacy(database),
             Listing(database),

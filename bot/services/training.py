@@ -29,7 +29,6 @@ from storage.records import (
     Label,
     ModelVersion,
     Schedule,
-    Source,
     TrainingJob,
     version_name,
 )
@@ -68,11 +67,7 @@ class TrainingService:
         snapshots: Path,
         recipe: dict[str, Any],
         seed: int,
-        *,
-        captured: bool = False,
     ) -> None:
-        """`captured`: whether texts from chat messages may be trained on."""
-        self._captured = captured
         self._database = stores.database
         self._classifiers = stores.classifiers
         self._examples = stores.examples
@@ -194,8 +189,6 @@ class TrainingService:
         newest = await self._examples.newest_event(classifier.guild, classifier.id)
         labels = await self._classifiers.every_label(classifier.guild, classifier.id)
         rows = await self._examples.current(classifier.guild, classifier.id)
-        if not self._captured:  # switched off again: what was captured before is in no training any more
-            rows = [row for row in rows if row.source is not Source.MESSAGE]
         return SnapshotContent(
             guild=classifier.guild,
             classifier=classifier.name,

@@ -365,6 +365,28 @@ async def test_unlabelled_texts_wait_in_the_pool_until_labelled_or_taken_out(sto
     assert await store.examples.find(*at, "three") is None
 
 
+@pytest.mark.parametrize("captured", [False, True])
+async def test_chat_messages_are_learned_from_only_while_they_are_captured(
+    store: Store, triage: Triage, captured: bool
+) -> None:
+    store = Store.over(store.db, captured=captured)
+    at = (GUILD, triage.id)
+    for text, source in (("typed", Source.COMMAND), ("said", Source.MESSAGE)):
+        await store.examples.add_label(*at, text, triage.bug.id, "maria", source, 1.0)
+        await store.examples.add_unlabelled(*at, [f"{text} too"], "maria", source, 1.0)
+    count = 2 if captured else 1
+    assert len(await store.examples.current(*at)) == count
+    assert len(await store.examples.newest_changes(*at, 0, 9)) == count
+    assert [change.text for change in await store.examples.newest_changes(*at, 0, 1)] == [
+        "said" if captured else "typed"
+    ]
+    assert await store.examples.changed_since(*at, 0) == count
+    assert sum(label.total for label in await store.classifiers.label_counts(*at)) == count
+    assert len(await store.rounds.pool(*at, 9)) == await store.rounds.waiting(*at) == count
+    assert await now(store, triage, "said") == "bug", "people see it all the same"
+    assert (await store.listing.search(*at, ["said"], None, 0, 9))[1] == 2
+
+
 async def test_of_two_rulings_at_once_that_expect_no_label_one_is_refused(store: Store, triage: Triage) -> None:
     await say(store, triage, "ada", "bug")
     await say(store, triage, "jonas", "question")

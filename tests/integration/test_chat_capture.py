@@ -70,7 +70,7 @@ def member(stage: RealStage) -> Actor:
     return Actor(GUILD_ID, stage.ada.id, "Ada")
 
 
-async def test_switched_off_again_nothing_captured_is_trained_on(
+async def test_switched_off_again_nothing_captured_is_learned_from(
     tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with real_stage(tmp_path, base, monkeypatch) as stage:
@@ -80,5 +80,9 @@ async def test_switched_off_again_nothing_captured_is_trained_on(
         content = await stage.services.training._freeze(triage)
         assert "from a message" not in {row.text for row in content.rows}
         assert len(content.rows) == 40
+        await stage.system.serving.settle(triage)
+        assert (await stage.system.serving.answer(triage, "from a message")).version == "v0+40"
+        assert sum(count.total for count in await stage.services.classifiers.labels(triage)) == 40
+        assert "from a message" in (await stage.ada.command("examples search", query="message")).text
         refused = await stage.ada.menu("Label", await stage.jonas.say("the app crashes again"))
         assert "capture is off" in refused.text
