@@ -119,7 +119,7 @@ class Examples:
         batch: str,
         now: float,
     ) -> ImportResult:
-        """Give many texts (text, label id) their labels, in order, all or nothing. `batch` undoes them as a whole.
+        """Give many texts (text, label id) their labels, in order, all or nothing. `batch` names them as a whole.
 
         Raises:
             InvalidInput: a text cannot be stored; names its row, counted from 1. NotFound: no such label.
@@ -139,7 +139,7 @@ class Examples:
         *,
         batch: str | None = None,
     ) -> int:
-        """Put texts without a label into the pool; how many were new. `batch` takes them out as a whole.
+        """Put texts without a label into the pool; how many were new. `batch`: the import they came with.
 
         Raises:
             InvalidInput: a text cannot be stored; nothing was. NotFound: no such classifier.
@@ -151,10 +151,6 @@ class Examples:
             return removals.put_in_pool(tables.conn, guild, classifier_id, wanted, by, source, now, batch)
 
         return await self._db.write(unit)
-
-    async def remove_unlabelled(self, guild: str, batch: str, by: str) -> int:
-        """Take out what one import of this person put into the pool and nobody has labelled; how many texts."""
-        return await self._db.write(lambda tables: removals.take_from_pool(tables.conn, guild, batch, by))
 
     async def remove(self, guild: str, example_id: int, by: str, now: float) -> bool:
         """Let an example count nowhere until it is restored or labelled again; False: it was removed before.
@@ -181,14 +177,6 @@ class Examples:
             NotFound: no such event of this annotator. InvalidInput: the event is itself an undo.
         """
         return await self._db.write(lambda tables: undoing.retract(tables.conn, guild, event_id, annotator, now))
-
-    async def retract_batch(self, guild: str, batch: str, annotator: str, now: float) -> int:
-        """Take one's own import back, all or nothing; how many labels that were (0: done before).
-
-        Raises:
-            NotFound: no such import of this annotator.
-        """
-        return await self._db.write(lambda tables: undoing.retract_batch(tables.conn, guild, batch, annotator, now))
 
     async def give_again(self, guild: str, retraction_id: int, annotator: str, now: float) -> tuple[LabelResult, bool]:
         """Take one's own undo back: (the label given again, whether it was written now).

@@ -94,20 +94,8 @@ def find_retraction(connection: sqlite3.Connection, guild: str, retraction_id: i
     return event_from(found)
 
 
-def retract_batch(connection: sqlite3.Connection, guild: str, batch: str, annotator: str, now: float) -> int:
-    """Undo one's own import; how many labels that took back.
-
-    Raises:
-        NotFound: no such import of this annotator.
-    """
-    own = "SELECT id FROM label_events WHERE guild = ? AND batch = ? AND annotator = ? LIMIT 1"
-    if row(connection, own, (guild, batch, annotator)) is None:
-        raise NotFound(f"There is no import {batch} that you made.")
-    return take_back_batch(connection, guild, batch, annotator, now)
-
-
 def take_back_batch(connection: sqlite3.Connection, guild: str, batch: str, annotator: str, now: float) -> int:
-    """The same, also for a batch without any label."""
+    """Undo an import of this annotator; how many labels that took back (0: done before, or it brought none)."""
     found = rows(
         connection,
         "SELECT * FROM label_events WHERE guild = ? AND batch = ? AND annotator = ? ORDER BY id",

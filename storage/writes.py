@@ -33,18 +33,6 @@ class Writes:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def last_event(self, guild: str, annotator: str, classifier_id: int | None = None) -> LabelEvent | None:
-        """An annotator's newest vote or ruling that was not taken back."""
-        found = await self._db.read(
-            lambda connection: row(
-                connection,
-                "SELECT * FROM standing_events WHERE guild = ? AND annotator = ? "
-                "AND (? IS NULL OR classifier_id = ?) ORDER BY id DESC LIMIT 1",
-                (guild, annotator, classifier_id, classifier_id),
-            )
-        )
-        return lookups.event_from(found) if found else None
-
     async def stands(self, guild: str, event_id: int) -> bool:
         """Whether an event is a vote or ruling that was not taken back."""
         found = await self._db.read(

@@ -9,7 +9,7 @@ from storage.events import Vote
 from storage.imports import StoredImport, TakenBack, decode, encode
 from storage.records import Source, Split, text_hash
 from tests.contract.conftest import GUILD, Store, Triage
-from tests.contract.test_storage_examples import GOLDEN_TEXT, TRAIN_TEXT, now, say
+from tests.contract.test_storage_examples import GOLDEN_TEXT, TRAIN_TEXT, now, say, take_out
 
 
 def waiting_import(triage: Triage, token: str, created_at: float = 5.0) -> StoredImport:
@@ -158,7 +158,7 @@ async def test_a_removed_text_of_the_pool_can_be_removed_before_any_event(store:
     assert example is not None
     assert await store.examples.remove(GUILD, example.id, "maria", 6.0)
     assert await store.examples.newest_changes(GUILD, triage.id, 0, 9) == []
-    assert await store.examples.remove_unlabelled(GUILD, "b", "maria") == 1
+    assert await take_out(store, GUILD, "b", "maria") == 1
     assert (await say(store, triage, "maria", "bug")).event.id > 1
 
 

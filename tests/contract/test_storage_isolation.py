@@ -43,7 +43,6 @@ READS: dict[str, tuple[Call, Any]] = {
     "classifiers.newest_change": (lambda s, t, e: s.classifiers.newest_change(STRANGER, t.id), 0),
     "classifiers.texts_of": (lambda s, t, e: s.classifiers.texts_of(STRANGER, t.id, t.bug.id), 0),
     "classifiers.channel_default": (lambda s, t, e: s.classifiers.channel_default(STRANGER, "10"), None),
-    "writes.last_event": (lambda s, t, e: s.writes.last_event(STRANGER, "maria"), None),
     "examples.current": (lambda s, t, e: s.examples.current(STRANGER, t.id), []),
     "examples.find": (lambda s, t, e: s.examples.find(STRANGER, t.id, "secret"), None),
     "examples.newest_event": (lambda s, t, e: s.examples.newest_event(STRANGER, t.id), 0),
@@ -59,7 +58,6 @@ READS: dict[str, tuple[Call, Any]] = {
     "writes.count": (lambda s, t, e: s.writes.count(STRANGER, "maria"), 0),
     "opinions.shared": (lambda s, t, e: s.opinions.shared(STRANGER, t.id), []),
     "examples.vectors": (lambda s, t, e: s.examples.vectors(STRANGER, "e", ["h"]), {}),
-    "examples.remove_unlabelled": (lambda s, t, e: s.examples.remove_unlabelled(STRANGER, "pool", "maria"), 0),
     "opinions.annotators_of": (lambda s, t, e: s.opinions.annotators_of(STRANGER, 1), set()),
     "listing.search": (lambda s, t, e: s.listing.search(STRANGER, t.id, [], None, 0, 9), ([], 0)),
     "listing.whole": (lambda s, t, e: s.listing.whole(STRANGER, t.id), []),
@@ -132,7 +130,6 @@ REFUSED: dict[str, Call] = {
         STRANGER, t.id, ["mine"], "x", Source.FILE, 1.0
     ),
     "examples.retract": lambda s, t, e: s.examples.retract(STRANGER, e, "maria", 1.0),
-    "examples.retract_batch": lambda s, t, e: s.examples.retract_batch(STRANGER, "batch", "maria", 1.0),
     "examples.remove": lambda s, t, e: s.examples.remove(STRANGER, 1, "x", 1.0),
     "examples.restore": lambda s, t, e: s.examples.restore(STRANGER, 1, "x", 1.0),
     "listing.known": lambda s, t, e: s.listing.known(STRANGER, t.id),

@@ -8,6 +8,7 @@ from storage.errors import NotFound
 from storage.records import Outcome, Question, Round, Source
 from storage.rounds import HOLD, UNSURE_AT_MOST
 from tests.contract.conftest import GUILD, Store, Triage
+from tests.contract.test_storage_examples import take_out
 
 TEXTS = ["one", "two", "three", "four"]
 
@@ -98,7 +99,7 @@ async def test_an_import_that_is_taken_back_takes_its_questions_along(
 ) -> None:
     ada = await begin(store, triage, "ada")
     await ask(store, ada, pool["one"])
-    assert await store.examples.remove_unlabelled(GUILD, "b", "maria") == 4
+    assert await take_out(store, GUILD, "b", "maria") == 4
     assert await store.rounds.questions(GUILD, ada) == []
     with pytest.raises(NotFound):
         await store.rounds.get(GUILD, "unknown")

@@ -94,8 +94,8 @@ class Team:
         return served
 
     async def undo(self) -> None:
-        event = await Writes(self.db).last_event(GUILD, "u1")
-        assert event is not None
+        history = await Writes(self.db).history(GUILD, "u1")
+        event = next(write.event for write in history if write.stands)
         await self.examples.retract(GUILD, event.id, "u1", 2.0)
 
     async def remove(self, label: str) -> None:
