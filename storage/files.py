@@ -18,7 +18,8 @@ from storage.errors import DiskFull, StorageError
 PART = ".part"
 """Ending of everything that is not finished yet; left-overs of a crash carry it and may be deleted."""
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers of the errors that say: no room."""
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def file_errors(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise DiskFull(f"There is no room for {doing} ({reason}). Free some space and try again.") from error
         raise StorageError(f"The operating system refused {doing}: {reason}.") from error
 

@@ -11,17 +11,20 @@ import gc
 import importlib
 import importlib.metadata
 import logging
+import os
 import platform
+import re
+import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from storage.artifacts import is_artifact_id, read_manifest, seal, verify
 from storage.errors import ArtifactError, DiskFull, PupilError, StorageError, TrainerUnavailable, TrainingFailed
-from storage.files import file_errors
+from storage.files import FULL, file_errors
 from storage.snapshots import SnapshotContent, read_snapshot, snapshot_path
 from trainer.protocol import JobSpec, Phase, Progress, RunState, learned
 from trainer.run_folder import Result, RunFolder
@@ -52,6 +55,8 @@ def run(path: Path, device: str = "auto", learn: Learn | None = None) -> Result:
             f"The training ended on an unexpected {type(error).__name__}; see output.log in {path} on the trainer.",
             True,
         )
+    if result.artifact is None:
+        shutil.rmtree(folder.staging, ignore_errors=True)  # on a full disk this makes room for the result
     folder.finish(result)
     return result
 
@@ -126,20 +131,21 @@ def _train(folder: RunFolder, spec: JobSpec, device: str, learn: Learn | None) -
         learn = real_learn
     base, base_digest = _base(spec.base)
     champion = folder.inputs / spec.champion if spec.champion else None
-    folder.staging.mkdir(exist_ok=True)
     start = folder.inputs / spec.start if spec.start else None
-    began_at = learn(
-        snapshot,
-        base,
-        champion,
-        spec,
-        folder.staging,
-        report,
-        device,
-        start=start,
-        checkpoint=folder.checkpoint,
-        exported=_exported(folder.inputs, _base_lineage(spec.base, base_digest)),
-    )
+    with _room_for("writing the model"):
+        folder.staging.mkdir(exist_ok=True)
+        began_at = learn(
+            snapshot,
+            base,
+            champion,
+            spec,
+            folder.staging,
+            report,
+            device,
+            start=start,
+            checkpoint=folder.checkpoint,
+            exported=_exported(folder.inputs, _base_lineage(spec.base, base_digest)),
+        )
     labels = [{"id": one.id, "name": one.name, "description": one.description} for one in snapshot.labels]
     lineage = _lineage(snapshot, spec, base_digest) | _carried(spec, folder.inputs, began_at)
     return Result(RunState.SUCCEEDED, seal(folder.staging, folder.outputs, "version", labels, lineage, time.time()))
@@ -149,10 +155,31 @@ def _export_base(folder: RunFolder, base: str, precision: str) -> Result:
     from trainer.export import export_encoder
 
     directory, digest = _base(base)
-    folder.staging.mkdir(exist_ok=True)
-    export_encoder(directory, folder.staging, precision=precision)
+    with _room_for("writing the model"):
+        folder.staging.mkdir(exist_ok=True)
+        export_encoder(directory, folder.staging, precision=precision)
     lineage = _base_lineage(base, digest)
     return Result(RunState.SUCCEEDED, seal(folder.staging, folder.outputs, "base", (), lineage, time.time()))
+
+
+@contextmanager
+def _room_for(doing: str) -> Iterator[None]:
+    """Translate a full disk into DiskFull, whoever writes; anything else stays what it is, with its traceback."""
+    try:
+        yield
+    except Exception as error:
+        if (number := _system_error(error)) not in FULL:
+            raise
+        with file_errors(doing):
+            raise OSError(number, os.strerror(number)) from error
+
+
+def _system_error(error: Exception) -> int | None:
+    """Its errno. Libraries in Rust (safetensors, tokenizers) name it in the text: "... (os error 28)"."""
+    if isinstance(error, OSError):
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
 
 
 def _exported(inputs: Path, lineage: dict[str, Any]) -> Path | None:

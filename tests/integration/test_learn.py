@@ -20,6 +20,7 @@ from storage.errors import ArtifactError, ConfigurationError, TrainingFailed
 from storage.records import EvaluationReport, Split
 from storage.snapshots import SnapshotContent, SnapshotLabel, write_snapshot
 from tests.fakes.lessons import WORDS, make_snapshot, one_torch_thread
+from tests.fakes.small_disk import no_file_larger_than
 from tests.fakes.tiny_encoder import make_tiny_encoder
 from trainer import meter
 from trainer.bases import PACKAGED, resolve
@@ -451,6 +452,33 @@ def served(base: Path, root: Path) -> Path:
     artifact = run_task(folder.path, "cpu").artifact
     assert artifact is not None
     return folder.outputs / artifact
+
+
+class TestFullDisk:
+    """Told as such, whoever writes: safetensors raises an error of its own, everything else OSError."""
+
+    def refused(self, folder: RunFolder, size: int) -> None:
+        with no_file_larger_than(size):
+            result = run_task(folder.path, "cpu")
+        assert result.error == (
+            "There is no room for writing the model (File too large). Free some space and try again."
+        )
+        assert result.retryable
+        assert folder.result() == result
+        assert not folder.staging.exists(), "what is half made must not take the room that the result needs"
+
+    def test_in_a_training(self, base: Path, version: Path, tmp_path: Path) -> None:
+        path = tmp_path / f"{write_snapshot(SNAPSHOT, tmp_path)}.jsonl"
+        folder = RunFolder(tmp_path / "run")
+        folder.create(replace(SPEC, snapshot=path.stem, base=str(base), recipe=RECIPE | QUICK), [path])
+        exported, weights = ((version / name).stat().st_size for name in ("encoder.onnx", "model.safetensors"))
+        assert exported < weights - 1000, "else it is not safetensors that has no room"
+        self.refused(folder, weights - 1000)
+
+    def test_in_an_export(self, base: Path, tmp_path: Path) -> None:
+        folder = RunFolder(tmp_path / "run")
+        folder.create(BaseTask(str(base)))
+        self.refused(folder, 4096)
 
 
 @pytest.fixture

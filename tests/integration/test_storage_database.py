@@ -7,16 +7,13 @@ import builtins
 import hashlib
 import io
 import os
-import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +35,7 @@ from storage.errors import (
 )
 from storage.examples import Examples
 from storage.rows import rows, value
+from tests.fakes.small_disk import no_file_larger_than
 
 
 def keep(key: str, text: str = "x") -> Any:
@@ -375,19 +373,6 @@ async def test_the_live_file_is_never_opened_as_a_file(path: Path, monkeypatch: 
         await backup(db, path.with_name("copy.db"))
     assert f"{path}.lock" in opened
     assert str(path) not in opened
-
-
-@contextmanager
-def no_file_larger_than(size: int) -> Iterator[None]:
-    """Writes beyond `size` bytes fail, as they do on a full disk, also for root."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
 
 
 async def fill(db: Database, units: int = 400) -> tuple[set[str], list[BaseException]]:
