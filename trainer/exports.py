@@ -65,7 +65,10 @@ class Exports:
         ending = await run.wait()
         result = folder.result()
         if result is None:
-            raise TrainerUnavailable(f"The export of {base} {ending.how} before it was finished. Try again.")
+            reason = f"The export of {base} {ending.how} before it was finished"
+            if ending.out_of_memory:
+                reason += ", most likely because memory ran out. Give the trainer more memory"
+            raise TrainerUnavailable(f"{reason}. Try again.")
         if result.state is not RunState.SUCCEEDED or result.artifact is None:
             kind = TrainerUnavailable if result.retryable else TrainingFailed
             raise kind(result.error or f"The base encoder {base} could not be exported.")

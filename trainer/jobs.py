@@ -286,5 +286,12 @@ def _stalled(limit: float) -> Result:
 
 
 def _died(ending: Exit, folder: Path) -> Result:
-    reason = f"The training process {ending.how} before it was finished; see output.log in {folder} on the trainer."
+    reason = f"The training process {ending.how} before it was finished"
+    if ending.out_of_memory:
+        reason += (
+            ", most likely because memory ran out. Lower batch or cache_bytes in the recipe, or give the trainer more "
+            "memory."
+        )
+    else:
+        reason += f"; see output.log in {folder} on the trainer."
     return Result(RunState.FAILED, error=reason, retryable=True)

@@ -113,6 +113,7 @@ async def test_work_that_does_not_listen_is_killed_after_the_grace(executor: Exe
     ending = await run.stop(0.5)
     assert 0.4 < time.monotonic() - began < 5
     assert "SIGKILL" in ending.how
+    assert not ending.out_of_memory
 
 
 async def test_work_that_is_killed_is_noticed(executor: Executor, folder: RunFolder) -> None:

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -20,9 +21,10 @@ import pytest
 from yarl import URL
 
 from storage.artifacts import read_manifest
-from storage.errors import ConfigurationError, Conflict, InvalidInput, NotFound
+from storage.errors import ConfigurationError, Conflict, InvalidInput, NotFound, TrainerUnavailable
 from tests.fakes.trainer_bench import KEY, Bench, bench, gone, is_alive, is_own_group, told_to_process
 from trainer.client import TrainerClient
+from trainer.executors.subprocess import SubprocessExecutor
 from trainer.protocol import JobStatus, RunState
 from trainer.retention import Limits
 from trainer.server import require_key
@@ -281,7 +283,12 @@ async def test_cancelling_a_finished_job_changes_nothing(trainer: Bench) -> None
 @pytest.mark.parametrize(
     ("step", "retryable", "sentence"),
     [
-        (["kill"], True, "killed by SIGKILL"),
+        (
+            ["kill"],
+            True,
+            "killed by SIGKILL before it was finished, most likely because memory ran out. "
+            "Lower batch or cache_bytes in the recipe, or give the trainer more memory.",
+        ),
         (["exit", 3], True, "exit code 3"),
         (["disk_full"], True, "no room for writing a model of 123 bytes"),
         (["crash"], True, "unexpected RuntimeError"),
@@ -298,6 +305,13 @@ async def test_failure_says_whether_another_attempt_may_help(
     assert status.retryable is retryable
     assert sentence in (status.error or "")
     assert len(status.events) == 2  # what it had said before is kept
+
+
+async def test_export_that_is_killed_is_told_with_its_likely_cause(tmp_path: Path) -> None:
+    kill_oneself = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    async with bench(tmp_path, SubprocessExecutor(kill_oneself)) as trainer:
+        with pytest.raises(TrainerUnavailable, match=r"likely because memory ran out\. Give the trainer more memory\."):
+            await trainer.client.base_artifact("tiny", tmp_path / "models")
 
 
 async def test_failed_job_does_not_hold_up_the_next(trainer: Bench) -> None:

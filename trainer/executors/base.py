@@ -26,6 +26,8 @@ class Exit:
     """It ended by itself and reported no trouble. Says nothing about result.json."""
     how: str
     """Completes the sentence "The training process ...": "was killed by SIGKILL", "ended with exit code 3"."""
+    out_of_memory: bool = False
+    """Most likely: the kernel gives no reason, but nobody else is known to have killed it."""
 
 
 class Run(ABC):

@@ -92,6 +92,8 @@ class ProcessRun(Run):
     def __init__(self, run_id: str, process: Process) -> None:
         self._run_id = run_id
         self._process = process
+        self._killed = False
+        """By us."""
         self._end = asyncio.create_task(self._reap())
 
     @property
@@ -112,6 +114,7 @@ class ProcessRun(Run):
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace):
                     return await self.wait()
+            self._killed = True
             self._signal_group(signal.SIGKILL)
         return await self.wait()
 
@@ -121,7 +124,8 @@ class ProcessRun(Run):
         self._signal_group(signal.SIGKILL)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         log.info("run.ended", extra={"run": self._run_id, "pid": self.pid, "how": how})
-        return Exit(clean=code == 0, how=how)
+        # `trainer.children.give_way` makes it the kernel's first choice when memory runs out.
+        return Exit(clean=code == 0, how=how, out_of_memory=code == -signal.SIGKILL and not self._killed)
 
     def _signal_group(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):  # macOS says "not permitted" of a group of zombies
