@@ -37,7 +37,7 @@ class Exports:
             raise InvalidInput("That is no name of a base encoder.")
         if precision not in PRECISIONS:
             raise InvalidInput(f"The precision {precision[:20]} is unknown; {' and '.join(PRECISIONS)} are possible.")
-        if (known := self._store.exported(base, precision)) is not None:
+        if (known := await self._store.exported(base, precision)) is not None:
             return known.name
         folder = self._store.base_folder(base, precision)
         task = self._tasks.get(folder.path.name)
@@ -74,4 +74,5 @@ class Exports:
             raise kind(result.error or f"The base encoder {base} could not be exported.")
         self._store.adopt(folder.outputs / result.artifact, result.artifact)
         folder.clear()
+        self._tasks.pop(folder.path.name, None)  # from here on the store answers
         return result.artifact

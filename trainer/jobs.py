@@ -151,7 +151,7 @@ class Jobs:
         )
 
     async def _accept(self, spec: JobSpec) -> None:
-        inputs = self._inputs(spec)
+        inputs = await self._inputs(spec)
         if (older := self._active.get(spec.job_id)) is not None:
             older.superseded = True
             await self._cancel(older)
@@ -165,32 +165,32 @@ class Jobs:
         self._arrived.set()
         log.info("job.accepted", extra={"job": spec.job_id, "attempt": spec.attempt})
 
-    def _inputs(self, spec: JobSpec) -> list[Path]:
+    async def _inputs(self, spec: JobSpec) -> list[Path]:
         inputs = [self._store.snapshot(spec.snapshot)]
         if inputs[0] is None:
             raise Conflict(f"This trainer does not have the snapshot {spec.snapshot[:12]}. Send it first.")
         if spec.champion is not None:
-            inputs.append(self._store.artifact(spec.champion))
+            inputs.append(await self._store.whole(spec.champion))
         if inputs[-1] is None:
             raise Conflict(f"This trainer does not have the model {(spec.champion or '')[:12]}. Give it back first.")
-        found = [*inputs, *self._start(spec), self._exported(spec)]
+        found = [*inputs, *await self._start(spec), await self._exported(spec)]
         return list(dict.fromkeys(path for path in found if path is not None))
 
-    def _start(self, spec: JobSpec) -> list[Path | None]:
+    async def _start(self, spec: JobSpec) -> list[Path | None]:
         """The version that training begins at and the snapshots it has learned, as far as they are here.
 
         What is missing is no reason to refuse the job: it then begins at the base and says so.
         """
-        folder = self._store.artifact(spec.start) if spec.start is not None else None
+        folder = await self._store.whole(spec.start) if spec.start is not None else None
         if folder is None:
             return []
         with suppress(ArtifactError):
             return [folder, *(self._store.snapshot(each) for each in learned(read_manifest(folder).lineage))]
         return [folder]
 
-    def _exported(self, spec: JobSpec) -> Path | None:
+    async def _exported(self, spec: JobSpec) -> Path | None:
         """The base as it is served, which was exported when a bot first asked for it: it saves the run that work."""
-        return self._store.exported(spec.base, "fp32" if spec.recipe.get("fp32") else "int8")
+        return await self._store.exported(spec.base, "fp32" if spec.recipe.get("fp32") else "int8")
 
     def _stored(self, job_id: str, after: int) -> JobStatus:
         """Status of a job that is not in memory: it ended, or the trainer that ran it did."""

@@ -224,7 +224,7 @@ class _Routes:
         return _json(BaseStatus(artifact))
 
     async def list_artifact(self, request: web.Request) -> web.Response:
-        return _json(self._trainer.store.artifact_files(request.match_info["id"]))
+        return _json(await self._trainer.store.artifact_files(request.match_info["id"]))
 
     async def get_artifact_file(self, request: web.Request) -> web.StreamResponse:
         # The bytes need no signature: a signed answer named the artifact, and its id covers them.

@@ -6,7 +6,7 @@
     <root>/bases/<digest of the name>/  run folders of exports
     <root>/lock                         held by the one trainer that works here
 
-To the bot all of this is a cache: what a trainer has lost, the bot gives again.
+To the bot all of this is a cache: what a trainer has lost or finds damaged, the bot gives again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from storage.artifacts import ALLOWED, MANIFEST, is_artifact_id, sweep, verify
+from storage.artifacts import ALLOWED, MANIFEST, delete, is_artifact_id, sweep, verify
 from storage.errors import ArtifactError, ConfigurationError, InvalidInput, NotFound
 from storage.files import PART, file_errors, sha256_of, sync_directory, sync_file
 from storage.snapshots import snapshot_path
@@ -94,10 +94,10 @@ class Store:
         told = f"{base}\n{state}\n{precision}\n{BASE_EXPORT}"
         return RunFolder(self.root / "bases" / hashlib.sha256(told.encode()).hexdigest()[:32])
 
-    def exported(self, base: str, precision: str) -> Path | None:
-        """Directory of the artifact of a base encoder that was exported here; None: it was not, or is not here."""
+    async def exported(self, base: str, precision: str) -> Path | None:
+        """Directory of the artifact of a base encoder that was exported here; None: it was not, or is not whole."""
         result = self.base_folder(base, precision).result()
-        return None if result is None or result.artifact is None else self.artifact(result.artifact)
+        return None if result is None or result.artifact is None else await self.whole(result.artifact)
 
     def snapshot(self, sha256: str) -> Path | None:
         """Path of a snapshot that is here and whole. Asking counts as use (see `trainer.retention`)."""
@@ -118,8 +118,24 @@ class Store:
         os.utime(path)
         return path
 
-    def artifact_files(self, artifact: str) -> ArtifactFiles:
-        complete = self.artifact(artifact) is not None
+    async def whole(self, artifact: str) -> Path | None:
+        """Directory of an artifact that is here, after every byte of it was checked (in a thread).
+
+        A damaged one is deleted, so that its bot gives it again, or it is exported anew. Counts as use.
+        """
+        if (path := self.artifact(artifact)) is None:
+            return None
+        try:
+            await asyncio.to_thread(verify, path)
+        except ArtifactError as error:
+            log.warning("artifact.damaged", extra={"artifact": artifact, "reason": str(error)})
+            await asyncio.to_thread(delete, path)
+            return None
+        return path
+
+    async def artifact_files(self, artifact: str) -> ArtifactFiles:
+        """What a bot need not give any more."""
+        complete = await self.whole(artifact) is not None
         folder = self.artifacts / (artifact if complete else artifact + PART)
         names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         return ArtifactFiles(complete, tuple(name for name in names if name in ALLOWED))

@@ -20,7 +20,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from storage.artifacts import read_manifest
+from storage.artifacts import read_manifest, verify
 from storage.errors import ConfigurationError, Conflict, InvalidInput, NotFound, TrainerUnavailable
 from tests.fakes.trainer_bench import KEY, Bench, bench, gone, is_alive, is_own_group, told_to_process
 from trainer.client import TrainerClient
@@ -348,6 +348,44 @@ async def test_damaged_snapshot_counts_as_missing_and_is_replaced(trainer: Bench
         await trainer.client.submit(trainer.spec())
     await trainer.submit()
     assert (await trainer.outcome()).state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["submitted", "asked for first"])
+async def test_damaged_champion_counts_as_missing_and_is_given_again(trainer: Bench, asked: bool) -> None:
+    await trainer.submit()
+    made = (await trainer.outcome()).artifact or ""
+    champion = await trainer.client.fetch_artifact(made, trainer.folder / "models")
+    (trainer.store.artifacts / made / "README.md").write_text("truncated")
+    spec = replace(trainer.spec(job="b" * 8), champion=made)
+    if not asked:
+        with pytest.raises(Conflict, match="Give it back first"):
+            await trainer.client.submit(spec)
+    await trainer.client.give_artifact(champion)
+    await trainer.client.submit(spec)
+    assert (await trainer.outcome("b" * 8)).state is RunState.SUCCEEDED
+    verify(trainer.store.artifacts / made)
+
+
+EXPORT = """
+import sys
+from pathlib import Path
+from storage.artifacts import seal
+from trainer.protocol import RunState
+from trainer.run_folder import Result, RunFolder
+folder = RunFolder(Path(sys.argv[1]))
+folder.staging.mkdir()
+(folder.staging / "encoder.onnx").write_bytes(bytes(1000))
+folder.finish(Result(RunState.SUCCEEDED, seal(folder.staging, folder.outputs, "base", (), {}, 0.0)))
+"""
+
+
+async def test_damaged_base_is_exported_anew(tmp_path: Path) -> None:
+    async with bench(tmp_path, SubprocessExecutor([sys.executable, "-c", EXPORT])) as trainer:
+        first = await trainer.client.base_artifact("tiny", tmp_path / "models")
+        (trainer.store.artifacts / first.name / "encoder.onnx").write_bytes(b"truncated")
+        again = await trainer.client.base_artifact("tiny", tmp_path / "elsewhere")
+        assert again.name == first.name
+        verify(trainer.store.artifacts / first.name)
 
 
 # Restart
