@@ -95,9 +95,16 @@ class Store:
         return RunFolder(self.root / "bases" / hashlib.sha256(told.encode()).hexdigest()[:32])
 
     async def exported(self, base: str, precision: str) -> Path | None:
-        """Directory of the artifact of a base encoder that was exported here; None: it was not, or is not whole."""
-        result = self.base_folder(base, precision).result()
-        return None if result is None or result.artifact is None else await self.whole(result.artifact)
+        """Directory of the artifact of a base encoder that was exported here; None: it was not, or is not whole.
+
+        Asking counts as use, of the artifact and of the folder that tells its id.
+        """
+        folder = self.base_folder(base, precision)
+        result = folder.result()
+        if result is None or result.artifact is None:
+            return None
+        os.utime(folder.path)
+        return await self.whole(result.artifact)
 
     def snapshot(self, sha256: str) -> Path | None:
         """Path of a snapshot that is here and whole. Asking counts as use (see `trainer.retention`)."""

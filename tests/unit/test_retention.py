@@ -20,7 +20,7 @@ from tests.fakes.trainer_bench import make_snapshot
 from trainer import retention
 from trainer.protocol import JobSpec, RunState
 from trainer.retention import CHECKPOINT, DAY, FETCH, LEFTOVER, RECENT, Item, Kind, Limits, Retention, what_goes
-from trainer.run_folder import Result, RunFolder
+from trainer.run_folder import BaseTask, Result, RunFolder
 from trainer.store import Store
 
 NOW = 1e9
@@ -251,6 +251,18 @@ async def test_what_is_asked_for_while_a_sweep_looks_stays(folder: Folder, monke
     monkeypatch.setattr(retention, "what_goes", meanwhile)
     assert await folder.sweep() == [other]
     assert folder.left() == {asked, given}
+
+
+async def test_an_export_that_is_used_stays_with_the_folder_that_tells_its_id(folder: Folder) -> None:
+    made, export = folder.artifact("base", 40 * DAY), folder.store.base_folder("tiny", "int8")
+    export.create(BaseTask("tiny"))
+    export.finish(Result(RunState.SUCCEEDED, made))
+    folder.age(export.path, 40 * DAY)
+    assert await folder.store.exported("tiny", "int8") == folder.store.artifacts / made
+    assert await folder.sweep() == []
+    assert await folder.store.exported("tiny", "int8") is not None
+    folder.age(export.path, 40 * DAY)
+    assert await folder.sweep() == [export.path.name], "else this test shows nothing"
 
 
 SWEEP = """
