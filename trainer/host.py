@@ -30,7 +30,7 @@ class Device(NamedTuple):
     name: str
     """"cpu", or the first GPU's name."""
     free_bytes: int | None = None
-    """Of the first GPU's memory."""
+    """Of the first GPU's memory; None where its driver does not say."""
     gpus: int = 0
 
 
@@ -66,10 +66,10 @@ async def _ask(tool: str) -> str:
 
 def _parse(output: str, visible: str | None) -> Device:
     """Raises ValueError: not what the tool prints."""
-    found: dict[str, tuple[str, int]] = {}
+    found: dict[str, tuple[str, int | None]] = {}
     for line in output.strip().splitlines():
         index, uuid, free, name = (part.strip() for part in line.split(",", 3))
-        gpu = (name, int(free) * 2**20)
+        gpu = (name, int(free) * 2**20 if free.isdecimal() else None)  # "[N/A]" where memory is shared with the host
         found |= {index: gpu, uuid: gpu}
     wanted = [key for key in found if key.isdecimal()] if visible is None else visible.replace(" ", "").split(",")
     gpus = [found[key] for key in wanted if key in found]

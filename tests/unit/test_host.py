@@ -49,10 +49,15 @@ async def test_gpus_that_are_visible_are_counted(
     assert await describe_device("cpu") == CPU
 
 
-@pytest.mark.parametrize("output", ["", "No devices were found", "0, GPU-a, [N/A], some GPU"])
+@pytest.mark.parametrize("output", ["", "No devices were found"])
 async def test_what_the_tool_cannot_say_is_the_processor(tool: Path, output: str) -> None:
     says(tool, output)
     assert await describe_device("auto") == CPU
+
+
+async def test_a_gpu_whose_free_memory_the_tool_cannot_say_is_one(tool: Path) -> None:
+    says(tool, "0, GPU-aaaa, [N/A], NVIDIA GB10")
+    assert await describe_device("auto") == Device("NVIDIA GB10", None, 1)
 
 
 async def test_a_tool_that_hangs_is_not_waited_for(tool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
