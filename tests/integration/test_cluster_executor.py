@@ -433,6 +433,17 @@ def test_what_killed_runs_left_on_a_host_is_removed(tmp_path: Path, monkeypatch:
     assert list(living.parent.iterdir()) == []
 
 
+def test_a_folder_that_goes_while_what_is_left_is_looked_for_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with place("job-1") as living:
+        gone = living.with_name("job-0.gone")
+        gone.symlink_to(tmp_path / "nowhere")  # is listed, and is not there
+        with place("job-2") as other:
+            assert other.is_dir()
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not condition():

@@ -256,8 +256,9 @@ def place(run_id: str) -> Iterator[Path]:
     if root.stat().st_uid != os.getuid():
         raise PermissionError(f"{root} belongs to another user.")
     for old in root.iterdir():
-        if time.time() - old.stat().st_mtime > _SWEPT_AFTER and _is_left(old):
-            shutil.rmtree(old, ignore_errors=True)
+        with suppress(FileNotFoundError):  # its run has ended meanwhile, or another one sweeps
+            if time.time() - old.stat().st_mtime > _SWEPT_AFTER and _is_left(old):
+                shutil.rmtree(old, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{run_id}.", dir=root))
     with open(folder / _LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
