@@ -216,7 +216,7 @@ def surer_words(surer: float | None) -> str:
 
 
 def flip_words(fixed: int, broken: int, still_wrong: int) -> str:
-    """ "9 answers differ: 6 became right, 1 wrong, 2 are wrong as before"."""
+    """ "9 answers differ: 6 became right, 1 wrong, 2 wrong in another way"."""
     total = fixed + broken + still_wrong
     if not total:
         return "no answer differs"
