@@ -277,7 +277,7 @@ class JobRunner:
                 await self._try_to_hand_over(job, spec)
                 continue
             now = time.monotonic()
-            patience.heard(now, waiting=status.state is RunState.WAITING, moved=bool(status.events))
+            patience.heard(now, waiting=status.state is RunState.WAITING)
             if self._note_place(status) and not status.events:
                 await self.announce(job)
             if status.events:
@@ -290,9 +290,6 @@ class JobRunner:
                     f"The training took more than {self._hours:g} hours and was stopped. An operator can give it more "
                     f"(`training_hours`), or a GPU."
                 )
-            if patience.is_stalled(now):
-                await self._trainer.cancel(job.id)
-                raise TrainerUnavailable("The training made no step for 15 minutes and was stopped.")
 
     async def _spec(self, job: TrainingJob) -> JobSpec:
         classifier = await self._classifiers.by_id(job.guild, job.classifier_id)

@@ -82,6 +82,7 @@ class FakeTrainer:
         return JobStatus(spec.job_id, spec.attempt, RunState.WAITING)
 
     async def poll(self, job_id: str, after: int = 0, wait: float = 25.0) -> JobStatus:
+        self.calls["poll"] += 1
         if self.poll_errors:
             raise self.poll_errors.pop(0)
         if job_id not in self.specs:

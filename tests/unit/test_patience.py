@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.services.patience import STALL_SECONDS, Patience
+from bot.services.patience import Patience
 
 HOUR = 3600.0
 
@@ -17,27 +17,19 @@ def patience() -> Patience:
 def test_silence_is_borne_for_one_lease(patience: Patience) -> None:
     assert not patience.is_lost(1060.0)
     assert patience.is_lost(1060.1)
-    patience.heard(1060.0, waiting=False, moved=False)
+    patience.heard(1060.0, waiting=False)
     assert not patience.is_lost(1120.0)
 
 
-def test_answers_without_a_step_are_a_stall(patience: Patience) -> None:
-    for now in range(1000, 1900, 10):
-        patience.heard(float(now), waiting=False, moved=now == 1500)
-    assert not patience.is_stalled(1500.0 + STALL_SECONDS)
-    assert patience.is_stalled(1500.1 + STALL_SECONDS)
-
-
-def test_steps_do_not_lengthen_the_deadline(patience: Patience) -> None:
+def test_answers_do_not_lengthen_the_deadline(patience: Patience) -> None:
     end = 1000.0 + 6 * HOUR
-    patience.heard(end - 1, waiting=False, moved=True)
+    patience.heard(end - 1, waiting=False)
     assert not patience.is_over(end)
     assert patience.is_over(end + 0.1)
 
 
-def test_who_waits_in_the_queue_neither_stalls_nor_uses_up_time(patience: Patience) -> None:
+def test_who_waits_in_the_queue_does_not_use_up_time(patience: Patience) -> None:
     begins = 1000.0 + 20 * HOUR
-    patience.heard(begins, waiting=True, moved=False)
-    assert not patience.is_stalled(begins + STALL_SECONDS)
+    patience.heard(begins, waiting=True)
     assert not patience.is_over(begins + 6 * HOUR)
     assert patience.is_over(begins + 6 * HOUR + 0.1)
