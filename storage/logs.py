@@ -10,7 +10,9 @@ import json
 import logging
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
+
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _REDACTED = "[secret]"

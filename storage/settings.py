@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from storage.errors import ConfigurationError
+from storage.logs import Level
 
 DEFAULT_BASE = "all-MiniLM-L6-v2"
 
@@ -106,7 +107,7 @@ class Settings(BaseSettings):
     training_hours: float = Field(default=6.0, gt=0)
     """Hours that a training may run; then it is stopped and not tried again."""
 
-    log_level: str = "INFO"
+    log_level: Annotated[Level, BeforeValidator(lambda value: str(value).upper())] = "INFO"
 
     @classmethod
     def settings_customise_sources(

@@ -17,12 +17,12 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import click
 
 from storage.errors import ConfigurationError, PupilError, TrainerUnavailable
-from storage.logs import set_up_logging
+from storage.logs import Level, set_up_logging
 from trainer.children import end_with_parent, give_way
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ def main() -> None:
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--keep-days", default=30, show_default=True, type=click.IntRange(1), help="Unused for longer: deleted.")
 @click.option("--keep-gb", default=20.0, show_default=True, type=click.FloatRange(0.1), help="Beyond: oldest deleted.")
-@click.option("--log-level", default="INFO", show_default=True)
+@click.option(
+    "--log-level", default="INFO", show_default=True, type=click.Choice(get_args(Level), case_sensitive=False)
+)
 @click.option("--spare/--no-spare", default=True, show_default=True, help="Keep a process ready when a bot says so.")
 @click.option("--parent", type=int, hidden=True, help="End with this process, which holds our stdin open.")
 @click.option("--executor", default="subprocess", show_default=True, type=click.Choice(["subprocess", "ray"]))

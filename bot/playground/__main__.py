@@ -6,23 +6,25 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
+from typing import get_args
 
 import click
 from aiohttp import web
 
 from bot.playground.server import Playground
 from storage.errors import ConfigurationError, PupilError
-from storage.logs import set_up_logging
+from storage.logs import Level, set_up_logging
 
 HOST = "127.0.0.1"
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8731, show_default=True, help="0: any free port.")
 @click.option("--state", type=click.Path(path_type=Path), help="File that keeps messages and commands over restarts.")
 @click.option("--deadline", type=float, default=3.0, show_default=True, help="Seconds for a first reply.")
-@click.option("--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="WARNING", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(get_args(Level), case_sensitive=False), default="WARNING", show_default=True
+)
 def main(port: int, state: Path | None, deadline: float, log_level: str) -> None:
     """A local stand-in for Discord, with a page for people."""
     set_up_logging(log_level)

@@ -181,6 +181,14 @@ def test_serve_that_cannot_start_says_why_in_one_sentence(tmp_path: Path, argume
     assert "Traceback" not in errors
 
 
+def test_serve_refuses_an_unknown_log_level_as_written_wrongly(tmp_path: Path) -> None:
+    process = serve(tmp_path / "data", "--log-level", "verbose")
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "--log-level" in errors
+    assert "Traceback" not in errors
+
+
 def test_command_and_environment_of_a_local_trainer_hold_no_key(tmp_path: Path) -> None:
     arguments, environment = local_trainer_command(tmp_path, tmp_path / "key")
     assert str(tmp_path / "key") in arguments

@@ -41,6 +41,11 @@ def test_a_precision_goes_into_every_job_and_only_known_ones_are_taken() -> None
         load_settings(precision="int4")
 
 
+def test_a_log_level_may_be_written_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUPIL_LOG_LEVEL", "debug")
+    assert load_settings().log_level == "DEBUG"
+
+
 def test_the_file_is_the_one_of_the_chosen_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -66,6 +71,7 @@ def test_an_empty_variable_is_not_a_setting(monkeypatch: pytest.MonkeyPatch) -> 
         ("prot = 1", "prot"),
         ("queue_limit = 0", "queue_limit"),
         ("operator_ids = 7", "operator_ids"),
+        ('log_level = "verbose"', "log_level.*'DEBUG', 'INFO'"),
         ("port = = 1", "pupil.toml"),
     ],
 )
