@@ -11,6 +11,7 @@ import stat
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
     trainer_url: str | None = None
     """A trainer on another host. None: the bot starts its own as a child process."""
     trainer_key_file: Path | None = None
+    """File with that trainer's key, mode 0600; required when `trainer_url` is not loopback."""
     trainer_ca_file: Path | None = None
     """Certificate to trust when `trainer_url` is https and no authority that this host knows has signed it."""
     base: str = DEFAULT_BASE
@@ -182,7 +184,28 @@ def load_settings(**overrides: Any) -> Settings:
             f"host is {settings.host}, which other machines can reach, but there is no api_key. "
             "Set PUPIL_API_KEY, or leave host at 127.0.0.1."
         )
+    if settings.trainer_url is not None:
+        _check_trainer(settings.trainer_url, settings.trainer_key_file)
     return settings
+
+
+def _check_trainer(url: str, key_file: Path | None) -> None:
+    """Raises ConfigurationError: no http address, or one on another host without a key."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.scheme in ("http", "https") and parts.port != 0 else None
+    except ValueError:  # a port that is no number, a bracket that does not close
+        host = None
+    if not host:
+        raise ConfigurationError(
+            "The setting trainer_url cannot be used: it must be an address that begins with http:// or https://, "
+            "as in https://trainer.example.org:8740."
+        )
+    if key_file is None and not is_loopback(host):
+        raise ConfigurationError(
+            "trainer_url names another host, but there is no trainer_key_file. Without a key anybody could answer in "
+            "its place. Copy the trainer's key file to this host and name it in PUPIL_TRAINER_KEY_FILE."
+        )
 
 
 def is_loopback(host: str) -> bool:

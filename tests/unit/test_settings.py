@@ -73,6 +73,12 @@ def test_an_empty_variable_is_not_a_setting(monkeypatch: pytest.MonkeyPatch) -> 
         ("operator_ids = 7", "operator_ids"),
         ('log_level = "verbose"', "log_level.*'DEBUG', 'INFO'"),
         ("port = = 1", "pupil.toml"),
+        ('trainer_url = "gpu.example.org:8740"', "trainer_url.*http://"),
+        ('trainer_url = "127.0.0.1:8740"', "trainer_url.*http://"),
+        ('trainer_url = "ftp://gpu.example.org"', "trainer_url.*http://"),
+        ('trainer_url = "http://"', "trainer_url.*http://"),
+        ('trainer_url = "http://gpu.example.org:port"', "trainer_url.*http://"),
+        ('trainer_url = "https://gpu.example.org:8740"', "no trainer_key_file"),
     ],
 )
 def test_a_setting_that_cannot_work_is_named_in_one_sentence(tmp_path: Path, toml: str, named: str) -> None:
@@ -113,6 +119,17 @@ def test_a_public_address_needs_a_key(tmp_path: Path, host: str) -> None:
 def test_a_loopback_address_needs_none(host: str) -> None:
     assert is_loopback(host)
     assert load_settings(host=host).host == host
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8740", "http://localhost:8740", "https://[::1]:8740"])
+def test_a_trainer_on_this_host_needs_no_key(url: str) -> None:
+    assert load_settings(trainer_url=url).trainer_url == url
+
+
+def test_a_trainer_on_another_host_needs_one(tmp_path: Path) -> None:
+    url, key = "https://gpu.example.org/trainer", tmp_path / "trainer.key"
+    found = load_settings(trainer_url=url, trainer_key_file=key)
+    assert (found.trainer_url, found.trainer_key_file) == (url, key)
 
 
 def test_a_token_chooses_discord_and_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
