@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     token: SecretStr | None = None
     """Bot token (environment DISCORD_TOKEN, or PUPIL_TOKEN). None: the playground."""
     token_file: Path | None = None
-    """File with the token, mode 0600."""
+    """File with the token on its first line, mode 0600."""
     operator_ids: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_ids)] = ()
     """Discord user ids; in the environment separated by commas."""
     development_guild: str | None = None
@@ -224,13 +224,23 @@ def read_secret(path: Path) -> str:
     Raises:
         ConfigurationError: missing, empty, or readable by others.
     """
+    return read_secrets(path)[0]
+
+
+def read_secrets(path: Path) -> list[str]:
+    """Every line of such a file that is not blank, without the space around it; at least one.
+
+    Raises:
+        ConfigurationError: as `read_secret`.
+    """
     try:
         mode = path.stat().st_mode
-        secret = path.read_text(encoding="utf-8").strip()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"The file {path} cannot be read: {error}.") from None
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
         raise ConfigurationError(f"The file {path} holds a secret but others may read it. Run: chmod 600 {path}")
-    if not secret:
+    secrets = [line.strip() for line in lines if line.strip()]
+    if not secrets:
         raise ConfigurationError(f"The file {path} is empty; it should hold the secret on one line.")
-    return secret
+    return secrets

@@ -242,7 +242,7 @@ def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
 
 def _keys(path: Path, make: bool) -> list[str]:
     """The keys in the file; with `make`, a missing file is written with a new random key."""
-    from storage.settings import read_secret
+    from storage.settings import read_secrets
 
     if make and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -250,7 +250,7 @@ def _keys(path: Path, make: bool) -> list[str]:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_hex(32) + "\n")
         click.echo(f"A new key was written to {path}; the bot needs it as trainer_key_file.", err=True)
-    keys = read_secret(path).split()
+    keys = [key for line in read_secrets(path) for key in line.split()]
     if len(keys) > 2 or min(map(len, keys)) < 16:
         raise ConfigurationError(f"{path} must hold one or two keys of at least 16 characters, one a line.")
     return keys

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import bot.local_trainer
+from bot.app import open_trainer
 from bot.local_trainer import LocalTrainer
 from storage.errors import TrainerUnavailable
 from storage.settings import Settings
@@ -179,6 +180,24 @@ def test_serve_that_cannot_start_says_why_in_one_sentence(tmp_path: Path, argume
     assert process.returncode == 1
     assert sentence in errors
     assert "Traceback" not in errors
+
+
+async def test_serve_takes_both_keys_of_its_file_and_a_bot_with_the_same_file_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "trainer.key"
+    path.write_text(f"{'n' * 32}\n{'o' * 32}\n")
+    path.chmod(0o600)
+    process = serve(tmp_path / "data", "--port", "0", "--key-file", str(path))
+    assert process.stdout is not None
+    url = f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
+    try:
+        for key in "no":
+            async with TrainerClient(url, key * 32) as client:
+                assert (await client.health()).jobs_running == 0
+        async with open_trainer(Settings(data=tmp_path, trainer_url=url, trainer_key_file=path)) as client:
+            assert (await client.health()).jobs_running == 0
+    finally:
+        process.terminate()
+        process.communicate(timeout=15)
 
 
 def test_serve_refuses_an_unknown_log_level_as_written_wrongly(tmp_path: Path) -> None:

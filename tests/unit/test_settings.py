@@ -144,7 +144,7 @@ def test_a_token_chooses_discord_and_its_folder(tmp_path: Path, monkeypatch: pyt
 
 def test_a_token_can_lie_in_a_file(tmp_path: Path) -> None:
     secret = tmp_path / "token"
-    secret.write_text("  from the file \n")
+    secret.write_text("\n  from the file \nof the application Pupil, since May\n")
     secret.chmod(0o600)
     found = load_settings(token_file=secret)
     assert found.token is not None
