@@ -378,7 +378,7 @@ def _optimizer(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     body = [parameter for name, parameter in network.body.named_parameters() if "pooler" not in name]
     body = [parameter for parameter in body if parameter.requires_grad]
-    rate = body_rate or recipe.body_rate
+    rate = recipe.body_rate if body_rate is None else body_rate
     groups = [
         {"params": [p for p in body if p.ndim > 1], "lr": rate, "weight_decay": recipe.weight_decay},
         {"params": [p for p in body if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},

@@ -87,6 +87,16 @@ def test_nothing_is_frozen_when_the_recipe_says_so(base: Path) -> None:
     )
 
 
+def test_going_on_at_the_rate_zero_leaves_the_body_as_it_is(base: Path) -> None:
+    network, recipe = Network(base), replace(RECIPE, continue_rate=0.0)
+    before = {name: value.clone() for name, value in network.body.state_dict().items()}
+    head = CosineHead(network.embed(DATA.label_texts), recipe.scale)
+    rows = head.weight()
+    list(finetune(network, head, DATA.train.texts, DATA.train.targets, recipe, seed=0, continuing=True))
+    assert all(torch.equal(value, before[name]) for name, value in network.body.state_dict().items())
+    assert not np.array_equal(head.weight(), rows), "the head learns"
+
+
 def test_a_loss_that_is_not_finite_ends_the_training(base: Path) -> None:
     with pytest.raises(TrainingFailed, match="lower body_rate"):
         train(base, Recipe(frozen_layers=1, body_rate=math.inf))
