@@ -114,14 +114,6 @@ def learn(
 
 
 @dataclass(frozen=True)
-class _Start:
-    """Where shadows and candidate begin. All begin alike, so that one can speak for the other."""
-
-    directory: Path
-    continuing: bool
-
-
-@dataclass(frozen=True)
 class _Instant:
     """The base encoder as served and the instant head over it: version 0, and the candidate that costs nothing."""
 
@@ -222,7 +214,7 @@ class _Run:
             report,
             kind=kind,
             other_accuracy=_share(other),
-            started_from=self.spec.champion_version.partition("+")[0] if start.continuing else self.origin.told,
+            started_from=self.spec.champion_version.partition("+")[0] if start.continuing else start.told,
             milliseconds=milliseconds,
         )
         (staging / REPORT_FILE).write_text(to_json(report), encoding="utf-8")
@@ -249,8 +241,8 @@ class _Run:
             return None
         return trained_champion(self.champion, self.data, _threads(), self.spec.seed)
 
-    def _start(self, serving: Champion | None) -> tuple[_Start, list[Fold]]:
-        """Where training begins and which rows are evidence.
+    def _start(self, serving: Champion | None) -> tuple[Start, list[Fold]]:
+        """Where shadows and candidate begin, all alike, as one speaks for the other; and which rows are evidence.
 
         From the origin, the base as a rule, as long as that is quick: evidence is then widest and nothing drifts from
         version to version. For many rows training goes on from the champion, if that began at the same origin. Its
@@ -258,20 +250,18 @@ class _Run:
         origin again.
         """
         rows, recipe, seed = self.data.train, self.recipe, self.spec.seed
-        unseen = self.origin.unseen
-        start = _Start(self.origin.directory, continuing=False)
+        start, unseen = self.origin, self.origin.unseen
         if serving is None or self.champion is None:
             return start, plan_folds(rows, unseen, recipe.evidence, seed)
         newer = np.array([i for i in unseen if rows.ids[i] not in serving.trained_on], np.int64)
         many = len(rows) >= recipe.continue_from and len(newer) >= recipe.least_newer
-        if many and alike(self.champion, self.base) and began_at(self.champion) == self.origin.artifact:
-            return replace(start, directory=self.champion, continuing=True), plan_newer(
-                rows, newer, recipe.evidence, seed
-            )
+        if many and alike(self.champion, self.base) and began_at(self.champion) == start.artifact:
+            start = replace(start, directory=self.champion, continuing=True)
+            return start, plan_newer(rows, newer, recipe.evidence, seed)
         among = np.intersect1d(can_be_evidence(serving, rows), unseen)
         return start, plan_folds(rows, among, recipe.evidence, seed)
 
-    def _shadows(self, start: _Start, folds: Sequence[Fold]) -> Measured:
+    def _shadows(self, start: Start, folds: Sequence[Fold]) -> Measured:
         """What fine-tuned twins say about the rows they have not seen, as served."""
 
         share, numbers = 1 / len(folds) if folds else 0.0, count(1)
@@ -292,7 +282,7 @@ class _Run:
 
         return cross_fit(self.data, folds, answer)
 
-    def _tune(self, start: _Start, kept: NDArray[np.int64], name: str, share: float = 1.0) -> _Tuned:
+    def _tune(self, start: Start, kept: NDArray[np.int64], name: str, share: float = 1.0) -> _Tuned:
         """Train on the train rows at `kept` and the labels' names. It is `share` of its phase's work, and `name` in the
         checkpoints.
         """

@@ -24,7 +24,7 @@ from trainer.protocol import learned
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training without a champion to go on from begins."""
+    """Where a training begins."""
 
     directory: Path
     artifact: str | None
@@ -33,6 +33,8 @@ class Start:
     """For the report: "base", "support v3", or "base, because …"."""
     unseen: NDArray[np.int64]
     """Positions of the train rows that its encoder was not trained on: only they can be evidence."""
+    continuing: bool = False
+    """Whether `directory` is the champion's, which itself began at `artifact`: training goes on from there."""
 
 
 def choose_start(wanted: Path | None, name: str, base: Path, data: Dataset) -> tuple[Start, Dataset]:
