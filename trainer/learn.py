@@ -89,7 +89,8 @@ def learn(
     `exported` is the directory of an artifact of `base`, exported from the same weights.
 
     Returns:
-        The artifact id of that version if the candidate's weights go back to it, else None.
+        The artifact id of the version from whose weights the candidate's were trained: the start, or the champion,
+        the name of its directory. None: the base's.
 
     Raises:
         TrainingFailed: nothing can be learned from the snapshot, the training diverged, or memory is too short.
@@ -107,10 +108,10 @@ def learn(
             data, base, exported, origin, champion, spec, recipe, Path(scratch), kept, chosen, Meter(progress), watch
         )
         with team(Path(scratch), recipe.workers, chosen):
-            kind = run.go(staging, snapshot.classifier)
+            began_at = run.go(staging, snapshot.classifier)
     facts = {"job": spec.job_id, "rows": len(data.train), "seconds": run.meter.seconds, "spent": watch.seconds()}
     log.info("candidate.learned", extra=facts)
-    return origin.artifact if kind is CandidateKind.DEEP else None
+    return began_at
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,8 @@ class _Run:
         digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
         return Checkpoints(self.kept, digest, self.recipe.checkpoint_seconds)
 
-    def go(self, staging: Path, classifier: str) -> CandidateKind:
+    def go(self, staging: Path, classifier: str) -> str | None:
+        """Artifact id of the version that the candidate's weights were trained from; None: the base."""
         data, meter = self.data, self.meter
         meter.plan(_plan(data, self.recipe, [], continuing=False))
         meter.enter(Phase.PREPARING)
@@ -219,7 +221,7 @@ class _Run:
         )
         (staging / REPORT_FILE).write_text(to_json(report), encoding="utf-8")
         write_card(staging, classifier=classifier, spec=self.spec, report=report)
-        return kind
+        return start.artifact if kind is CandidateKind.DEEP else None
 
     def _instant(self) -> _Instant:
         directory = self.exported
@@ -256,7 +258,7 @@ class _Run:
         newer = np.array([i for i in unseen if rows.ids[i] not in serving.trained_on], np.int64)
         many = len(rows) >= recipe.continue_from and len(newer) >= recipe.least_newer
         if many and alike(self.champion, self.base) and began_at(self.champion) == start.artifact:
-            start = replace(start, directory=self.champion, continuing=True)
+            start = replace(start, directory=self.champion, artifact=self.champion.name, continuing=True)
             return start, plan_newer(rows, newer, recipe.evidence, seed)
         among = np.intersect1d(can_be_evidence(serving, rows), unseen)
         return start, plan_folds(rows, among, recipe.evidence, seed)

@@ -158,7 +158,7 @@ class Health:
 
 
 def learned(lineage: Mapping[str, Any]) -> tuple[str, ...]:
-    """Ids of the snapshots that a version's encoder was trained on: its own, and those of the version it began at.
+    """Ids of the snapshots that a version's encoder was trained on: its own, and those of the versions before it.
 
     `lineage` is that of its manifest. () when it does not say.
     """

@@ -215,10 +215,12 @@ def _base_lineage(base: str, digest: str) -> dict[str, Any]:
 def _carried(spec: JobSpec, inputs: Path, began_at: str | None) -> dict[str, Any]:
     """Whose weights the version goes back to (an artifact id; None: the base's), and every snapshot they have learned.
 
-    Nothing that one of these held is evidence for whoever begins at this version.
+    Nothing that one of these held is evidence for whoever begins at this version. A training that went on from the
+    champion goes back to what that goes back to.
     """
-    before = () if began_at is None else learned(read_manifest(inputs / began_at).lineage)
-    return {"start": began_at, "learned": list(dict.fromkeys([spec.snapshot, *before]))}
+    before = {} if began_at is None else read_manifest(inputs / began_at).lineage
+    start = before.get("start") if began_at == spec.champion else began_at
+    return {"start": start, "learned": list(dict.fromkeys([spec.snapshot, *learned(before)]))}
 
 
 def _libraries() -> dict[str, str]:

@@ -28,13 +28,13 @@ class Start:
 
     directory: Path
     artifact: str | None
-    """Id of the other classifier's version; None: it is the base."""
+    """Id of the version: another classifier's, or the champion. None: it is the base."""
     told: str
     """For the report: "base", "support v3", or "base, because …"."""
     unseen: NDArray[np.int64]
     """Positions of the train rows that its encoder was not trained on: only they can be evidence."""
     continuing: bool = False
-    """Whether `directory` is the champion's, which itself began at `artifact`: training goes on from there."""
+    """Whether it is the champion: training goes on from there."""
 
 
 def choose_start(wanted: Path | None, name: str, base: Path, data: Dataset) -> tuple[Start, Dataset]:

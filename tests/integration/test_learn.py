@@ -410,7 +410,11 @@ class TestBasedOnAnotherClassifier:
         start = support if based else None
         version = perform(tmp_path, base, grown, start=start, champion=carried, continue_from=1, least_newer=1)
         assert report_of(version).started_from == ("v1" if based else "base")
-        assert read_manifest(version).lineage["start"] == (support.name if based else None)
+        lineage = read_manifest(version).lineage
+        assert lineage["start"] == (support.name if based else None)
+        before = read_manifest(carried).lineage["learned"]
+        assert len(before) == 2
+        assert lineage["learned"] == [lineage["snapshot"], *(before if based else [])]
 
 
 def perform(
