@@ -247,9 +247,9 @@ class _Run:
         """Where shadows and candidate begin, all alike, as one speaks for the other; and which rows are evidence.
 
         From the origin, the base as a rule, as long as that is quick: evidence is then widest and nothing drifts from
-        version to version. For many rows training goes on from the champion, if that began at the same origin. Its
-        shadow has then seen the champion's rows, so only newer rows can be evidence; with too few of those it is the
-        origin again.
+        version to version. For many rows training goes on from the champion, if that began at the same origin and is
+        more than a head over the base. Its shadow has then seen the champion's rows, so only newer rows can be
+        evidence; with too few of those it is the origin again.
         """
         rows, recipe, seed = self.data.train, self.recipe, self.spec.seed
         start, unseen = self.origin, self.origin.unseen
@@ -257,7 +257,8 @@ class _Run:
             return start, plan_folds(rows, unseen, recipe.evidence, seed)
         newer = np.array([i for i in unseen if rows.ids[i] not in serving.trained_on], np.int64)
         many = len(rows) >= recipe.continue_from and len(newer) >= recipe.least_newer
-        if many and alike(self.champion, self.base) and began_at(self.champion) == start.artifact:
+        same = alike(self.champion, self.base) and began_at(self.champion) == start.artifact
+        if many and same and weights_digest(self.champion) != weights_digest(self.base):
             start = replace(start, directory=self.champion, artifact=self.champion.name, continuing=True)
             return start, plan_newer(rows, newer, recipe.evidence, seed)
         among = np.intersect1d(can_be_evidence(serving, rows), unseen)

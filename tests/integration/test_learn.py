@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from storage.artifacts import ALLOWED, read_manifest, seal, verify
 from storage.errors import ArtifactError, ConfigurationError, TrainingFailed
-from storage.records import EvaluationReport, Split
+from storage.records import CandidateKind, EvaluationReport, Split
 from storage.snapshots import SnapshotContent, SnapshotLabel, write_snapshot
 from tests.fakes.lessons import WORDS, make_snapshot, one_torch_thread
 from tests.fakes.small_disk import no_file_larger_than
@@ -254,6 +254,24 @@ class TestAgainstAChampion:
         assert measured
         assert all(outcome.example_id >= 1000 for outcome in measured)
         assert read_evidence(tmp_path / "v2").trained_on == train_ids(grown)
+
+    @pytest.mark.parametrize("name", ["tiny", pytest.param(PACKAGED, marks=pytest.mark.slow)])
+    def test_a_head_over_the_base_is_not_gone_on_from(
+        self, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        base = base if name == "tiny" else resolve(name)
+        with monkeypatch.context() as patch:
+            patch.setattr("trainer.learn.choose", lambda *_, **__: CandidateKind.INSTANT)
+            run(base, tmp_path / "v1", spec=replace(SPEC, recipe=RECIPE | QUICK))
+        assert report_of(tmp_path / "v1").kind is CandidateKind.INSTANT
+        newer = make_snapshot(seed=5, per_label=10, golden_every=0, first_id=1000)
+        grown = replace(SNAPSHOT, rows=(*SNAPSHOT.rows, *newer.rows))
+        recipe = RECIPE | QUICK | {"continue_from": 1, "least_newer": 1}
+        spec = replace(SPEC, champion_version="v1", recipe=recipe)
+        run(base, tmp_path / "v2", grown, tmp_path / "v1", spec)
+        report = report_of(tmp_path / "v2")
+        assert report.started_from == "base"
+        assert any(o.example_id < 1000 for o in report.outcomes if o.split is Split.TRAIN), "its rows are evidence"
 
     def test_a_new_label_is_learned(self, base: Path, version: Path, tmp_path: Path) -> None:
         grown = make_snapshot(labels=4, seed=3, first_id=1000)
