@@ -8,7 +8,7 @@ out. It knows nothing of the candidate.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,14 @@ class Champion:
     """Its probability of the right label, for golden rows."""
 
 
-def encode_dataset(encoder: Encoder, data: Dataset, threads: int) -> Encoded:
-    """Every text of the dataset as served."""
+def encode_dataset(
+    encoder: Encoder, data: Dataset, threads: int, on_batch: Callable[[], None] = lambda: None
+) -> Encoded:
+    """Every text of the dataset as served; `on_batch` is called again and again meanwhile."""
     return Encoded(
-        encoder.encode_many(data.label_texts, threads),
-        encoder.encode_many(data.train.texts, threads),
-        encoder.encode_many(data.golden.texts, threads),
+        encoder.encode_many(data.label_texts, threads, on_batch),
+        encoder.encode_many(data.train.texts, threads, on_batch),
+        encoder.encode_many(data.golden.texts, threads, on_batch),
     )
 
 
@@ -61,14 +63,16 @@ def base_champion(head: Head, twins: Measured, encoded: Encoded, data: Dataset) 
     return _with_golden(twins.answers(data.labels), frozenset(), head, encoded, data)
 
 
-def trained_champion(directory: Path, data: Dataset, threads: int, seed: int) -> Champion:
+def trained_champion(
+    directory: Path, data: Dataset, threads: int, seed: int, on_batch: Callable[[], None] = lambda: None
+) -> Champion:
     """A version in its artifact directory, with what the labels since then have changed about it.
 
     Raises:
         ArtifactError: its encoder, head or evidence cannot be read.
     """
     evidence = read_evidence(directory)
-    encoded = encode_dataset(Encoder.load(directory), data, threads)
+    encoded = encode_dataset(Encoder.load(directory), data, threads, on_batch)
     known = _known_labels(directory)
     head, called = _as_called_now(Head.load(directory), known, data)
     newer = np.array([number not in evidence.trained_on for number in data.train.ids], bool)

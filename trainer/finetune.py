@@ -171,8 +171,11 @@ def finetune(
     seed: int,
     continuing: bool = False,
     stage: Stage | None = None,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> Iterator[Step]:
     """Train `network` and `head` in place; yields after each step. Both end in evaluation mode.
+
+    `on_batch` is called now and then before the first step, which large trainings take long to reach.
 
     Deterministic on a CPU for a seed and a number of threads, also when it goes on from what `stage` has kept. In a
     process group every rank calls it with the same arguments, rank 0 alone with a `stage`, and has the same in the end.
@@ -185,7 +188,7 @@ def finetune(
     frozen = _freeze(network, recipe, device)
     if device.type != "cpu":
         network.body.set_attn_implementation("sdpa")
-    lower = _Lower(network, network.tokenize(texts), frozen, recipe.cache_bytes, device)
+    lower = _Lower(network, network.tokenize(texts), frozen, recipe.cache_bytes, device, on_batch)
     epochs = recipe.continue_epochs if continuing else recipe.epochs
     steps = count_steps(len(texts), recipe, epochs)
     epochs = math.ceil(steps / math.ceil(len(texts) / recipe.batch))
@@ -320,12 +323,18 @@ class _Lower:
     """The part of the network that is not trained, run once per text where its output fits into memory."""
 
     def __init__(
-        self, network: Network, tokens: list[list[int]], frozen: int, limit: int, device: torch.device
+        self,
+        network: Network,
+        tokens: list[list[int]],
+        frozen: int,
+        limit: int,
+        device: torch.device,
+        on_batch: Callable[[], None],
     ) -> None:
         self._network, self._tokens, self._frozen, self._device = network, tokens, frozen, device
         self.lengths = np.array([len(ids) for ids in tokens])
         size = int(self.lengths.sum()) * network.settings.dimensions * 2
-        self._cache = self._run_all() if frozen and size <= limit else None
+        self._cache = self._run_all(on_batch) if frozen and size <= limit else None
 
     def batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Hidden states [b, s, d] of the texts at these positions, and their mask [b, s]."""
@@ -338,7 +347,7 @@ class _Lower:
             return self._run(ids, mask).float(), mask
         return self._network.body(input_ids=ids, attention_mask=mask).last_hidden_state, mask
 
-    def _run_all(self) -> list[Tensor]:
+    def _run_all(self, on_batch: Callable[[], None]) -> list[Tensor]:
         """Each text's states [tokens, d] in bfloat16, computed in batches of similar length."""
         order = sorted(range(len(self._tokens)), key=lambda index: len(self._tokens[index]))
         states: list[Tensor] = [torch.empty(0)] * len(order)
@@ -349,6 +358,7 @@ class _Lower:
                 hidden = self._run(ids.to(self._device), mask.to(self._device))
             for row, index in enumerate(chosen):
                 states[index] = hidden[row, : len(self._tokens[index])].to(torch.bfloat16).clone()
+            on_batch()
         return states
 
     @torch.no_grad()

@@ -241,7 +241,7 @@ class _Run:
         """What people get today; None: version 0, whose answers are those of the instant head's twins."""
         if self.champion is None:
             return None
-        return trained_champion(self.champion, self.data, _threads(), self.spec.seed)
+        return trained_champion(self.champion, self.data, _threads(), self.spec.seed, self.meter.beat)
 
     def _start(self, serving: Champion | None) -> tuple[Start, list[Fold]]:
         """Where shadows and candidate begin, all alike, as one speaks for the other; and which rows are evidence.
@@ -299,7 +299,10 @@ class _Run:
         call_in(network, first, texts, targets, recipe, seed=seed, continuing=continuing)
         stage = self.checkpoints.stage(name)
         self.meter.begin(share)
-        steps = finetune(network, head, texts, targets, recipe, seed=seed, continuing=continuing, stage=stage)
+        beat = self.meter.beat
+        steps = finetune(
+            network, head, texts, targets, recipe, seed=seed, continuing=continuing, stage=stage, on_batch=beat
+        )
         with self.watch.on("train"):
             for step in steps:
                 self.meter.step(step)
@@ -308,8 +311,9 @@ class _Run:
     def _beginning(self, network: Network) -> tuple[Floats, Floats]:
         """Vectors of the labels' names and of all train rows, [K, d] and [n, d], where every training begins."""
         if self.begun is None:
+            texts, beat = self.data.train.texts, self.meter.beat
             with self.watch.on("embed"):
-                self.begun = network.embed(self.data.label_texts), network.embed(self.data.train.texts)
+                self.begun = network.embed(self.data.label_texts), network.embed(texts, beat)
         return self.begun
 
     def _network(self, directory: Path) -> Network:
@@ -335,7 +339,7 @@ class _Run:
 
     def _encode(self, encoder: Encoder) -> Encoded:
         with self.watch.on("embed"):
-            return encode_dataset(encoder, self.data, _threads())
+            return encode_dataset(encoder, self.data, _threads(), self.meter.beat)
 
     def _keep(self, instant: _Instant, staging: Path) -> Encoder:
         """The base's own files as those of a version."""

@@ -14,6 +14,9 @@ from trainer.protocol import Phase, Progress
 
 LEAST_INTERVAL = 0.25
 """Seconds between two reports of one phase: every report is written to disk and travels."""
+BEAT = 30.0
+"""Seconds between two signs of life where no share of the work can be told. After 900 without any, the trainer and the
+bot take a run for hung; embedding 50,000 texts takes longer."""
 FIRST_ESTIMATE = 0.02
 """Share of the job after which its speed says something about the rest."""
 
@@ -32,6 +35,7 @@ class Meter:
         self._given = 0.0
         """Share of the job that an earlier attempt did: it says nothing about the speed of this one."""
         self._begins = False
+        self._last: Progress | None = None
         self._reported = float("-inf")
         self._seq = 0
         self.seconds: dict[str, float] = {}
@@ -75,6 +79,11 @@ class Meter:
         if share >= 1.0 - 1e-9 or self._clock() - self._reported >= LEAST_INTERVAL:
             self._send(step)
 
+    def beat(self) -> None:
+        """Work goes on of which no share can be told: the last report again if that is old, with a new estimate."""
+        if self._last is not None and self._clock() - self._reported >= BEAT:
+            self._tell(self._last)
+
     def finish(self) -> None:
         """The whole job is done."""
         self._close()
@@ -99,12 +108,13 @@ class Meter:
     def _send(self, step: Step | None) -> None:
         if self._phase is None:
             return
+        progress = Progress(0, self._phase, self._fraction)
+        self._tell(progress if step is None else replace(progress, **asdict(step)))
+
+    def _tell(self, progress: Progress) -> None:
         self._seq += 1
-        self._reported = self._clock()
-        progress = Progress(self._seq, self._phase, self._fraction, eta_seconds=self._remaining())
-        if step is not None:
-            progress = replace(progress, **asdict(step))
-        self._report(progress)
+        self._last, self._reported = progress, self._clock()
+        self._report(replace(progress, seq=self._seq, eta_seconds=self._remaining()))
 
     def _remaining(self) -> float | None:
         own = self._fraction - self._given

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,8 @@ class Network(nn.Module):
         return functional.normalize((hidden * weights).sum(1) / weights.sum(1), dim=-1)
 
     @torch.no_grad()
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Float32 vectors [n, d] of the texts, in batches of similar length."""
+    def embed(self, texts: Sequence[str], on_batch: Callable[[], None] = lambda: None) -> NDArray[np.float32]:
+        """Float32 vectors [n, d] of the texts, in batches of similar length; `on_batch` is called after each."""
         tokens = self.tokenize(texts)
         order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
         vectors = np.zeros((len(texts), self.settings.dimensions), np.float32)
@@ -92,6 +92,7 @@ class Network(nn.Module):
             chosen = order[start : start + BATCH]
             ids, mask = pad([tokens[index] for index in chosen], self.padding)
             vectors[chosen] = self(ids.to(device), mask.to(device)).cpu().numpy()
+            on_batch()
         return vectors
 
     @torch.no_grad()

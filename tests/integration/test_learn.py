@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -209,6 +210,29 @@ def test_progress_passes_every_phase_and_never_falls_back(base: Path, tmp_path: 
     last = [report for report in reports if report.phase is Phase.TRAINING][-1]
     assert last.step == last.steps == 60
     assert last.loss is not None
+
+
+def test_while_texts_are_embedded_there_are_signs_of_life_that_change_nothing(
+    base: Path, version: Path, second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meter, "BEAT", 0.0)
+    served = 3  # names, train and golden rows: 64 at most of each
+    assert repeated(run(base, tmp_path / "v1")) == {
+        Phase.PREPARING: served,
+        Phase.MEASURING: 1 + 3 * (1 + served),  # the base network; its frozen layers and the export of each shadow
+        Phase.TRAINING: 1,
+        Phase.EXPORTING: served,
+    }
+    same(version, tmp_path / "v1")
+    against = run(base, tmp_path / "v2", SNAPSHOT, version, replace(SPEC, seed=5))
+    assert repeated(against)[Phase.PREPARING] == 2 * served, "the champion reads them, too"
+    same(second, tmp_path / "v2")
+
+
+def repeated(reports: list[Progress]) -> Counter[Phase]:
+    """How many reports of each phase say the same as the one before."""
+    told = [(report.phase, report.fraction, report.step) for report in reports]
+    return Counter(one[0] for one, before in zip(told[1:], told, strict=False) if one == before)
 
 
 class TestAgainstAChampion:

@@ -6,6 +6,7 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import get_ident
 
 import numpy as np
 import pytest
@@ -43,6 +44,15 @@ def test_many_and_one_give_the_same_bits_in_any_order_and_thread(base: Path) -> 
     with ThreadPoolExecutor(8) as pool:
         crowd = list(pool.map(encoder.encode, TEXTS * 20))
     assert all(np.array_equal(vector, alone[index % len(TEXTS)]) for index, vector in enumerate(crowd))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_whoever_waits_for_many_hears_of_every_batch_in_their_own_thread(base: Path, threads: int) -> None:
+    encoder, heard = Encoder.load(base), []
+    texts = TEXTS * 25
+    vectors = encoder.encode_many(texts, threads, lambda: heard.append(get_ident()))
+    assert heard == [get_ident()] * 3  # 150 texts, 64 at a time
+    assert np.array_equal(vectors, np.tile(encoder.encode_many(TEXTS), (25, 1)))
 
 
 def test_no_texts_give_no_rows(base: Path) -> None:

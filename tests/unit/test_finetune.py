@@ -97,6 +97,16 @@ def test_going_on_at_the_rate_zero_leaves_the_body_as_it_is(base: Path) -> None:
     assert not np.array_equal(head.weight(), rows), "the head learns"
 
 
+@pytest.mark.parametrize(("cache_bytes", "batches"), [(2**20, 4), (0, 0)])
+def test_what_comes_before_the_first_step_gives_signs_of_life(base: Path, cache_bytes: int, batches: int) -> None:
+    network, texts, seen = Network(base), DATA.train.texts * 4, []
+    head = CosineHead(network.embed(DATA.label_texts), RECIPE.scale)
+    targets, recipe = np.tile(DATA.train.targets, 4), replace(RECIPE, cache_bytes=cache_bytes)
+    steps = finetune(network, head, texts, targets, recipe, seed=0, on_batch=lambda: seen.append(1))
+    next(steps)
+    assert len(seen) == batches
+
+
 def test_a_loss_that_is_not_finite_ends_the_training(base: Path) -> None:
     with pytest.raises(TrainingFailed, match="lower body_rate"):
         train(base, Recipe(frozen_layers=1, body_rate=math.inf))
@@ -279,6 +289,23 @@ class TestMeter:
         meter.begin()
         meter.step(Step(1, 4, 1, 4, 0.5))
         assert reports[-1] == Progress(2, Phase.TRAINING, 0.25, 1, 4, 1, 4, 0.5, eta_seconds=75)
+
+    def test_where_no_share_can_be_told_the_last_report_is_repeated_now_and_then(self) -> None:
+        now = [0.0]
+        reports: list[Progress] = []
+        meter = Meter(reports.append, lambda: now[0])
+        meter.beat()
+        assert reports == []
+        meter.plan({Phase.TRAINING: 1, Phase.EXPORTING: 1})
+        meter.enter(Phase.TRAINING)
+        meter.begin()
+        now[0] = 50
+        meter.step(Step(1, 4, 1, 2, 0.5))
+        told = reports[-1]
+        for _ in range(60):
+            now[0] += 1
+            meter.beat()
+        assert reports[2:] == [replace(told, seq=3, eta_seconds=240.0), replace(told, seq=4, eta_seconds=330.0)]
 
     def test_quick_steps_are_not_all_reported(self) -> None:
         now = [0.0]

@@ -114,8 +114,13 @@ class Encoder:
         """The text's vector: float32 [dimensions], L2 norm 1."""
         return self.read(text).vector
 
-    def encode_many(self, texts: Sequence[str], threads: int = 1) -> NDArray[np.float32]:
-        """Vectors [len(texts), dimensions], bit for bit those of `encode`, computed in `threads` threads."""
+    def encode_many(
+        self, texts: Sequence[str], threads: int = 1, on_batch: Callable[[], None] = lambda: None
+    ) -> NDArray[np.float32]:
+        """Vectors [len(texts), dimensions], bit for bit those of `encode`, computed in `threads` threads.
+
+        `on_batch` is called from this thread, after every CHUNK texts.
+        """
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         vectors = np.empty((len(texts), self.dimensions), np.float32)
@@ -124,12 +129,15 @@ class Encoder:
             for index in range(start, min(end, len(texts))):
                 vectors[index] = self.encode(texts[index])
 
-        if threads <= 1:
-            encode_some(0, len(texts))
-            return vectors
         starts = range(0, len(texts), CHUNK)
+        if threads <= 1:
+            for start in starts:
+                encode_some(start, start + CHUNK)
+                on_batch()
+            return vectors
         with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
-            list(pool.map(encode_some, starts, (start + CHUNK for start in starts)))
+            for _ in pool.map(encode_some, starts, (start + CHUNK for start in starts)):
+                on_batch()
         return vectors
 
     def _check_shapes(self, directory: Path) -> None:
