@@ -35,7 +35,8 @@ HASH_SHOWN = 12
 
 FILES = """Files: `model.safetensors` with `config.json` and the tokenizer (to train on from here), `encoder.onnx` with
 `encoder.json` and `head.safetensors` (what serves), `canary.json` (vectors that a loader compares), `evidence.json`
-(example ids it was trained on, and its twin's answers), `report.json` (every outcome), `manifest.json` (sha256 of all).
+(example ids it was trained on, their labels, its twin's answers), `report.json` (every outcome), `manifest.json`
+(sha256 of all).
 
 It knows only the labels above. For other texts, and for languages other than the base encoder's, its answers mean
 little."""

@@ -2,14 +2,14 @@
 
 Version 0 is the base encoder with the instant head; a later version is its encoder with its head, corrected by newer
 labels just as the bot corrects it. Rows a version was trained on are answered by its stored out-of-fold labels, or left
-out. It knows nothing of the candidate.
+out, as are those that it learned under another label than they have now. It knows nothing of the candidate.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,10 @@ def trained_champion(
     known = _known_labels(directory)
     head, called = _as_called_now(Head.load(directory), known, data)
     newer = np.array([number not in evidence.trained_on for number in data.train.ids], bool)
-    told = {number: called.get(label) for number, label in evidence.out_of_fold.items()}
+    relabelled = _relabelled(evidence, called, data)
+    told = {number: called.get(label) for number, label in evidence.out_of_fold.items() if number not in relabelled}
     answers = {number: label for number, label in told.items() if label and number in evidence.trained_on}
-    if newer.any() or head.labels != data.labels or (known and {*known} != {*data.label_ids}):
+    if newer.any() or relabelled or head.labels != data.labels or (known and {*known} != {*data.label_ids}):
         prior = head if head.labels else None
         fit: Fit = fit_head(data.labels, encoded.names, encoded.train, data.train.targets, prior=prior, seed=seed)
         head = fit.head
@@ -94,11 +95,14 @@ class Evidence:
     trained_on: frozenset[int]
     out_of_fold: dict[int, str]
     """The answer of a twin that had not seen the row, for the rows that were held out from one."""
+    learned: Mapping[int, str] = field(default_factory=dict)
+    """The label under which each row was learned; {} in versions that were made before this was kept."""
 
     def save(self, directory: Path) -> None:
         value = {
             "trained_on": sorted(self.trained_on),
             "out_of_fold": {str(number): label for number, label in sorted(self.out_of_fold.items())},
+            "learned": _by_label(self.learned),
         }
         (directory / EVIDENCE_FILE).write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
 
@@ -114,9 +118,24 @@ def read_evidence(directory: Path) -> Evidence:
         return Evidence(
             frozenset(int(number) for number in value["trained_on"]),
             {int(number): str(label) for number, label in value["out_of_fold"].items()},
+            {int(number): label for label, numbers in value.get("learned", {}).items() for number in numbers},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"The evidence of the model in {directory} cannot be read: {error!r}.") from None
+
+
+def _by_label(learned: Mapping[int, str]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for number, label in sorted(learned.items()):
+        found.setdefault(label, []).append(number)
+    return found
+
+
+def _relabelled(evidence: Evidence, called: Mapping[str, str | None], data: Dataset) -> frozenset[int]:
+    """The train rows that were learned under another label; one that was renamed or merged is the same label."""
+    now = zip(data.train.ids, data.train.targets, strict=True)
+    learned = evidence.learned
+    return frozenset(n for n, target in now if n in learned and called.get(learned[n]) != data.labels[target])
 
 
 def _known_labels(directory: Path) -> dict[int, str]:

@@ -199,7 +199,8 @@ class _Run:
         golden = _golden(data, encoded, head)
         with self.watch.on("embed"):
             strangers, milliseconds = _strangers(encoder)
-        Evidence(frozenset(data.train.ids), measured.answers(data.labels)).save(staging)
+        learned = dict(zip(data.train.ids, (data.labels[target] for target in data.train.targets), strict=True))
+        Evidence(frozenset(data.train.ids), measured.answers(data.labels), learned).save(staging)
         judged = [*_judge(measured, champion, head), *_judge(golden, champion, head)]
         meter.finish()
         report = evaluate(

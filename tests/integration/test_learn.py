@@ -25,13 +25,14 @@ from tests.fakes.small_disk import no_file_larger_than
 from tests.fakes.tiny_encoder import make_tiny_encoder
 from trainer import meter
 from trainer.bases import PACKAGED, resolve
-from trainer.champion import read_evidence, trained_champion
+from trainer.champion import encode_dataset, read_evidence, trained_champion
 from trainer.dataset import read_dataset
 from trainer.export import CANARY_TEXTS, export_encoder
 from trainer.finetune import CosineHead, finetune, first_rows
 from trainer.learn import learn
+from trainer.measured import named
 from trainer.model.encoder import Encoder
-from trainer.model.head import Head
+from trainer.model.head import Head, fit_head
 from trainer.network import Network
 from trainer.protocol import JobSpec, Phase, Progress, from_json
 from trainer.run_folder import BaseTask, RunFolder
@@ -181,6 +182,7 @@ def test_a_version_is_served_in_float32_where_the_recipe_says_so(base: Path, tmp
 def test_the_evidence_names_what_was_trained_on_and_the_twins_answers(version: Path) -> None:
     evidence, report = read_evidence(version), report_of(version)
     assert evidence.trained_on == train_ids(SNAPSHOT)
+    assert evidence.learned == {row.id: row.label for row in SNAPSHOT.rows if row.split is Split.TRAIN}
     measured = {o.example_id: o.candidate for o in report.outcomes if o.split is Split.TRAIN}
     assert evidence.out_of_fold == measured
 
@@ -356,6 +358,56 @@ class TestLabelsChangedSinceTheChampion:
         assert {number for number in after if number in train_ids(SNAPSHOT)} == {
             number for number, label in before.items() if label != "praise" and number in train_ids(SNAPSHOT)
         }
+
+
+MISTAKEN = frozenset([row.id for row in SNAPSHOT.rows if row.label == "praise" and row.split is Split.TRAIN][:14])
+"""Texts about praise that somebody labelled as bugs, and a lead has put right since the champion was trained."""
+
+
+@pytest.fixture(scope="module")
+def mistaken(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    staging = tmp_path_factory.mktemp("mistaken") / "v1"
+    rows = tuple(replace(row, label="bug" if row.id in MISTAKEN else row.label) for row in SNAPSHOT.rows)
+    run(base, staging, replace(SNAPSHOT, rows=rows))
+    return staging
+
+
+class TestTextsRelabelledSinceTheChampion:
+    def test_people_get_its_head_with_the_repairs_and_so_it_is_measured(self, mistaken: Path) -> None:
+        data = read_dataset(SNAPSHOT)
+        encoded, before = encode_dataset(Encoder.load(mistaken), data, 1), Head.load(mistaken)
+        served = fit_head(data.labels, encoded.names, encoded.train, data.train.targets, prior=before).head
+        plain, repaired = (
+            named(data.golden.ids, head.logits(encoded.golden), head.labels) for head in (before, served)
+        )
+        assert plain != repaired
+        champion = trained_champion(mistaken, data, 1, 0)
+        assert {number: champion.answers[number] for number in data.golden.ids} == repaired
+
+    def test_their_old_answers_are_no_evidence_and_all_others_are(self, mistaken: Path) -> None:
+        champion, stored = trained_champion(mistaken, read_dataset(SNAPSHOT), 1, 0), read_evidence(mistaken).out_of_fold
+        assert stored.keys() >= MISTAKEN
+        assert champion.answers.keys() & MISTAKEN == set()
+        kept = stored.keys() - MISTAKEN
+        assert {number: champion.answers[number] for number in kept} == {number: stored[number] for number in kept}
+
+    @pytest.mark.parametrize("split", [None, Split.GOLDEN, Split.TRAIN])
+    def test_where_no_label_changed_it_makes_no_difference_that_they_are_known(
+        self, version: Path, tmp_path: Path, split: Split | None
+    ) -> None:
+        newer = make_snapshot(seed=5, per_label=5, golden_every=0, first_id=1000).rows if split else ()
+        grown = replace(SNAPSHOT, rows=(*SNAPSHOT.rows, *(replace(row, split=split) for row in newer)))
+        older = Path(shutil.copytree(version, tmp_path / "older"))
+        evidence = json.loads((version / "evidence.json").read_text())
+        assert sum(map(len, evidence.pop("learned").values())) == 54
+        (older / "evidence.json").write_text(json.dumps(evidence))
+        now, before = (trained_champion(path, read_dataset(grown), 1, 0) for path in (version, older))
+        assert now == before
+
+    def test_a_candidate_is_measured_without_them(self, base: Path, mistaken: Path, tmp_path: Path) -> None:
+        run(base, tmp_path / "v2", SNAPSHOT, mistaken, replace(SPEC, recipe=RECIPE | QUICK))
+        measured = {outcome.example_id for outcome in report_of(tmp_path / "v2").outcomes}
+        assert measured == {row.id for row in SNAPSHOT.rows} - MISTAKEN
 
 
 class TestOddSnapshots:
