@@ -18,7 +18,7 @@ from storage.artifacts import delete, is_artifact_id, read_manifest
 from storage.errors import ArtifactError
 from storage.snapshots import snapshot_path
 from storage.stores import Stores
-from trainer.model.encoder import ENCODER_FILES, _digest
+from trainer.model.encoder import ENCODER_FILES, digest_of
 from trainer.protocol import BASE_EXPORT, learned
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def _encoders(models: Path, bases: Sequence[str]) -> set[str]:
             continue
         manifest = read_manifest(directory)
         if (manifest.kind == "version" or directory.name in bases) and manifest.files.keys() >= set(ENCODER_FILES):
-            found.add(_digest([manifest.files[name].sha256 for name in ENCODER_FILES]))
+            found.add(digest_of([manifest.files[name].sha256 for name in ENCODER_FILES]))
     return found
 
 

@@ -99,7 +99,7 @@ class Encoder:
         except Exception as error:  # both libraries raise bare Exception subclasses of their own
             raise ArtifactError(f"The encoder in {directory} cannot be loaded: {_first_line(error)}") from None
         size = sum(path.stat().st_size for path in paths)
-        encoder = cls(session, tokenizer, max_tokens, dimensions, _digest(hashes), size)
+        encoder = cls(session, tokenizer, max_tokens, dimensions, digest_of(hashes), size)
         encoder._check_shapes(directory)
         return encoder
 
@@ -193,7 +193,8 @@ def _tokenizer(vocabulary: bytes, max_tokens: int) -> Tokenizer:
     return tokenizer
 
 
-def _digest(hashes: Sequence[str]) -> str:
+def digest_of(hashes: Sequence[str]) -> str:
+    """The encoder that the sha256 of each of `ENCODER_FILES` make: vectors are cached under it."""
     total = hashlib.sha256()
     for each in hashes:
         total.update(bytes.fromhex(each))
