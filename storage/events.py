@@ -96,7 +96,7 @@ def cast(connection: sqlite3.Connection, vote: Vote) -> LabelResult:
         NotFound: the label is not one of this guild's classifier.
     """
     label = find_label(connection, vote.guild, vote.classifier_id, vote.label_id)
-    example_id, made, came_back = place(connection, vote)
+    example_id, made, came_back = place(connection, vote, GoldenRoom(connection, vote.guild, vote.classifier_id))
     at = (vote.guild, vote.classifier_id, example_id)
     previous = None if made else current_label(connection, *at)
     if vote.by_lead and ruled_label(connection, *at) is not None:
@@ -127,18 +127,21 @@ def cast_many(connection: sqlite3.Connection, votes: Sequence[Vote]) -> tuple[in
 
     Returns (texts that were new, events written).
     """
+    if not votes:
+        return 0, 0
     for label_id in {vote.label_id for vote in votes}:
         find_label(connection, votes[0].guild, votes[0].classifier_id, label_id)
     new = written = 0
+    room = GoldenRoom(connection, votes[0].guild, votes[0].classifier_id)
     for vote in votes:
-        example_id, made, came_back = place(connection, vote)
+        example_id, made, came_back = place(connection, vote, room)
         _, said = say(connection, vote, example_id, anew=made or came_back)
         new += made
         written += said
     return new, written
 
 
-def place(connection: sqlite3.Connection, vote: Vote) -> tuple[int, bool, bool]:
+def place(connection: sqlite3.Connection, vote: Vote, room: GoldenRoom) -> tuple[int, bool, bool]:
     """The example of a vote's text, with its split given: (its id, whether it was made, whether it came back).
 
     A removed one comes back in the same moment as the vote, by which `storage.undoing` knows that it was for the vote.
@@ -153,13 +156,13 @@ def place(connection: sqlite3.Connection, vote: Vote) -> tuple[int, bool, bool]:
         added = connection.execute(
             "INSERT INTO examples (guild, classifier_id, hash, text, source, split, submitted_by, created_at) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (*at, vote.text, vote.source, choose_split(connection, vote), vote.annotator, vote.now),
+            (*at, vote.text, vote.source, choose_split(vote, room), vote.annotator, vote.now),
         )
         return int(added.lastrowid or 0), True, False
     if found["split"] is None:  # it waited in the unlabelled pool
         connection.execute(
             "UPDATE examples SET split = ? WHERE guild = ? AND id = ?",
-            (choose_split(connection, vote), vote.guild, found["id"]),
+            (choose_split(vote, room), vote.guild, found["id"]),
         )
     came_back = found["removed_at"] is not None
     if came_back:
@@ -167,10 +170,26 @@ def place(connection: sqlite3.Connection, vote: Vote) -> tuple[int, bool, bool]:
     return found["id"], False, came_back
 
 
-def choose_split(connection: sqlite3.Connection, vote: Vote) -> Split:
+def choose_split(vote: Vote, room: GoldenRoom) -> Split:
     """Whether an example that gets its first label is trained on or kept for measuring. Decided once and for all."""
-    golden = not vote.picked_by_model and falls_golden(vote.hash) and _golden(connection, vote) < GOLDEN_LIMIT
+    golden = not vote.picked_by_model and falls_golden(vote.hash) and room.take()
     return Split.GOLDEN if golden else Split.TRAIN
+
+
+class GoldenRoom:
+    """How many texts of a classifier may still become golden; counted once, when somebody asks."""
+
+    def __init__(self, connection: sqlite3.Connection, guild: str, classifier_id: int) -> None:
+        self._connection = connection
+        self._of = (guild, classifier_id)
+        self._left: int | None = None
+
+    def take(self) -> bool:
+        """Take one place, if there is one."""
+        if self._left is None:
+            self._left = GOLDEN_LIMIT - golden_texts(self._connection, *self._of)
+        self._left -= 1
+        return self._left >= 0
 
 
 def say(connection: sqlite3.Connection, vote: Vote, example_id: int, *, anew: bool) -> tuple[int, bool]:
@@ -214,10 +233,14 @@ def append(connection: sqlite3.Connection, vote: Vote, example_id: int) -> int:
     return int(added.lastrowid or 0)
 
 
-def _golden(connection: sqlite3.Connection, vote: Vote) -> int:
+def golden_texts(connection: sqlite3.Connection, guild: str, classifier_id: int) -> int:
+    """How many golden texts a model can be asked: those whose labels were all taken back, or that were removed, never
+    count any more."""
     count: int = value(
         connection,
-        "SELECT count(*) FROM examples WHERE guild = ? AND classifier_id = ? AND split = 'golden'",
-        (vote.guild, vote.classifier_id),
+        "SELECT count(*) FROM examples AS example WHERE guild = ? AND classifier_id = ? AND split = 'golden' "
+        "AND removed_at IS NULL AND EXISTS (SELECT 1 FROM standing_events AS said WHERE said.guild = example.guild "
+        "AND said.classifier_id = example.classifier_id AND said.example_id = example.id)",
+        (guild, classifier_id),
     )
     return count

@@ -134,3 +134,8 @@ def _quiet_hours(db: sqlite_utils.Database) -> None:
 @MIGRATIONS(name="0013_turns_and_files")
 def _turns_and_files(db: sqlite_utils.Database) -> None:
     _run(db, training.TURNS_AND_FILES)
+
+
+@MIGRATIONS(name="0014_feedback_of_an_event")
+def _feedback_of_an_event(db: sqlite_utils.Database) -> None:
+    _run(db, training.FEEDBACK_OF_AN_EVENT)

@@ -262,6 +262,19 @@ def _versions(connection: sqlite3.Connection, guild: str, classifier_id: int) ->
     return [_version(each) for each in found]
 
 
+def way_back(promotions: Sequence[Promotion], number: int) -> list[int]:
+    """The versions to go back to from `number`, nearest first, each older than the one before and live at some time.
+
+    What was rolled back is newer than what it was rolled back to, so it is not among them. `promotions`: newest first.
+    """
+    found = []
+    for promotion in promotions:
+        if promotion.previous < number:
+            number = promotion.previous
+            found.append(number)
+    return found
+
+
 def gone_words(version: ModelVersion, every: Sequence[ModelVersion]) -> str:
     """Why a version cannot be chosen whose files are deleted, and which of `every`, newest first, still can."""
     day = datetime.fromtimestamp(version.files_deleted_at or 0.0, UTC).date().isoformat()

@@ -12,7 +12,7 @@ import sqlite_utils
 from storage.classifiers import by_id
 from storage.database import Database
 from storage.errors import NotFound
-from storage.events import GOLDEN_LIMIT
+from storage.events import GOLDEN_LIMIT, golden_texts
 from storage.records import Outcome, PoolText, Question, Round
 from storage.rows import row, rows, value
 
@@ -66,13 +66,7 @@ class Rounds:
 
     async def wants_golden(self, guild: str, classifier_id: int) -> bool:
         """Whether texts can still become golden: the classifier has fewer than GOLDEN_LIMIT."""
-        golden: int = await self._db.read(
-            lambda connection: value(
-                connection,
-                "SELECT count(*) FROM examples WHERE guild = ? AND classifier_id = ? AND split = 'golden'",
-                (guild, classifier_id),
-            )
-        )
+        golden = await self._db.read(lambda connection: golden_texts(connection, guild, classifier_id))
         return golden < GOLDEN_LIMIT
 
     async def not_for(self, guild: str, classifier_id: int, annotator: str, now: float) -> set[int]:

@@ -135,7 +135,9 @@ class Jobs:
         Raises:
             NotFound: no such job here.
         """
-        if (job := self._active.get(job_id)) is not None:
+        async with self._submitting:  # what is being accepted is among the active ones afterwards
+            job = self._active.get(job_id)
+        if job is not None:
             await self._cancel(job)
             return job.status(after=0)
         status = self._stored(job_id, after=0)

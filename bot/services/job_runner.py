@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -26,6 +27,7 @@ from bot.services.updates import JobUpdate, Updates
 from storage.artifacts import read_manifest
 from storage.errors import (
     ArtifactError,
+    Busy,
     Conflict,
     InvalidInput,
     NotFound,
@@ -247,7 +249,7 @@ class JobRunner:
             # what it was just given.
             log.info("job.refused", extra={"job": job.id, "attempt": job.attempt, "why": str(error)})
             await self._again(job, str(error))
-        except TrainerUnavailable as error:
+        except (TrainerUnavailable, Busy) as error:
             await self._again(job, str(error))
         except (TrainingFailed, ArtifactError, InvalidInput, NotFound, StorageError) as error:
             await self._end(job, JobState.FAILED, str(error))
@@ -363,8 +365,13 @@ class JobRunner:
         return self._ahead.get(status.job_id) != before
 
     async def _note(self, job: TrainingJob, status: JobStatus) -> TrainingJob:
+        """A report that cannot be stored now is left out: it is no reason to end a training."""
         newest = status.events[-1]
-        job = await self._jobs.change(job, job.state, time.time(), progress=to_json(newest), last_event=newest.seq)
+        try:
+            job = await self._jobs.change(job, job.state, time.time(), progress=to_json(newest), last_event=newest.seq)
+        except (StorageError, Busy) as error:
+            log.warning("progress.unstored", extra={"job": job.id, "why": str(error)})
+            return replace(job, last_event=newest.seq)
         await self.announce(job)
         return job
 
@@ -406,7 +413,8 @@ class JobRunner:
         self._aside(self._tell_trainer(job.id))
 
     async def _close(self, job: TrainingJob, state: JobState, why: str, **fields: Any) -> None:
-        """Ends the attempt in the table. On a full disk that waits until there is room: nobody else would end it."""
+        """Ends the attempt in the table. On a full disk, or while somebody else holds the database, that waits: nobody
+        else would end it."""
         while True:
             try:
                 current = await self._jobs.get(job.guild, job.id)
@@ -415,7 +423,7 @@ class JobRunner:
                     facts = {"job": job.id, "attempt": job.attempt, "state": state.value, "why": why}
                     log.info("job.changed", extra=facts)
                 return
-            except StorageError as error:
+            except (StorageError, Busy) as error:
                 log.warning("job.unchanged", extra={"job": job.id, "why": str(error)})
             except PupilError as error:
                 log.warning("job.unchanged", extra={"job": job.id, "why": str(error)})

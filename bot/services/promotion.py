@@ -33,7 +33,7 @@ from storage.records import (
     VersionState,
     version_name,
 )
-from storage.registry import Registry, gone_words
+from storage.registry import Registry, gone_words, way_back
 from storage.report_figures import flips, surer, surer_words
 
 log = logging.getLogger(__name__)
@@ -243,8 +243,6 @@ class PromotionService:
         return promotion
 
     async def _before(self, classifier: Classifier, current: int) -> int:
-        """The older version that was live last; what was rolled back is newer, and stays so."""
-        for promotion in await self.promotions(classifier):
-            if promotion.previous < current:
-                return promotion.previous
+        for number in way_back(await self.promotions(classifier), current):
+            return number
         raise NotFound(f"`{classifier.name}` has no version before {version_name(current)} to go back to.")

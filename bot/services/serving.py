@@ -26,6 +26,7 @@ from bot.services.flights import Flights
 from storage.artifacts import read_manifest
 from storage.errors import ArtifactError, Conflict, InvalidInput, PupilError, TrainerError, TrainerUnavailable
 from storage.records import FALLBACK, Classifier, ModelVersion, VersionState, version_name
+from storage.registry import way_back
 from storage.stores import Stores
 from trainer.model.encoder import Encoder
 from trainer.model.head import Head
@@ -40,6 +41,9 @@ WARMED = 100
 MANY_ROWS = 3000
 """With more labelled texts it takes seconds to take newer labels in (0.8 s with 3,000, 2.9 s with 10,000, LOG.md): then
 a version answers with its own head until that is done."""
+
+
+_WAS_LIVE = {VersionState.CHAMPION, VersionState.RETIRED}
 
 
 class BaseSource(Protocol):
@@ -245,24 +249,22 @@ class Serving:
             return True  # whatever answers instead
 
     async def _prepare_best(self, classifier: Classifier) -> Prepared:
-        """The champion, else the newest version that was live before it and verifies, else the base encoder."""
-        champion = await self._registry.champion(classifier.guild, classifier.id)
-        versions = await self._registry.list(classifier.guild, classifier.id)
-        states = {VersionState.CHAMPION, VersionState.RETIRED}
-        live = [version for version in versions if version.state in states and version.files_deleted_at is None]
-        for version in sorted(live, key=lambda version: (version.number != champion, -version.number)):
-            if champion == 0:
-                break
+        """The champion, else the first version on the way back from it that verifies, else the base encoder."""
+        guild = classifier.guild
+        champion = await self._registry.champion(guild, classifier.id)
+        versions = {version.number: version for version in await self._registry.list(guild, classifier.id)}
+        for number in [champion, *way_back(await self._registry.promotions(guild, classifier.id), champion)]:
+            version = versions.get(number)
+            if version is None or version.state not in _WAS_LIVE or version.files_deleted_at is not None:
+                continue
             try:
                 prepared = await self._prepare_soon(classifier, version)
             except ArtifactError as error:
-                log.error(
-                    "version.damaged", extra={"classifier": classifier.id, "number": version.number, "why": str(error)}
-                )
-                await self._registry.mark_damaged(classifier.guild, classifier.id, version.number)
+                log.error("version.damaged", extra={"classifier": classifier.id, "number": number, "why": str(error)})
+                await self._registry.mark_damaged(guild, classifier.id, number)
                 continue
-            if version.number != champion:
-                await self._point_to(classifier, version.number, champion)
+            if number != champion:
+                await self._point_to(classifier, number, champion)
             return prepared
         prepared = await self.prepare(classifier, None)
         if champion != 0:

@@ -1,4 +1,4 @@
-"""What trainings that look after themselves added to the tables: steps 0012 and 0013."""
+"""What trainings that look after themselves added to the tables: steps 0012 to 0014."""
 
 from __future__ import annotations
 
@@ -15,4 +15,9 @@ CREATE INDEX jobs_by_turn ON jobs (guild, turn);
 
 -- When it was decided that a version's files go. They are deleted after that; the row, its report and decision stay.
 ALTER TABLE versions ADD COLUMN files_deleted_at REAL;
+"""
+
+FEEDBACK_OF_AN_EVENT = """
+-- Whoever deletes a label event looks for judgements that it came from: without this, through all of the guild.
+CREATE INDEX feedback_of_an_event ON feedback (guild, event_id);
 """

@@ -261,6 +261,24 @@ async def test_the_golden_set_stops_growing(store: Store, triage: Triage) -> Non
     rows = [(text, triage.bug.id) for text in texts[: GOLDEN_LIMIT + 20]]
     await store.examples.add_many(GUILD, triage.id, rows, "maria", Source.FILE, "b", 1.0)
     assert (await store.classifiers.label_counts(GUILD, triage.id))[0].golden == GOLDEN_LIMIT
+    assert not await store.rounds.wants_golden(GUILD, triage.id)
+
+
+async def test_golden_texts_that_count_no_more_make_room(store: Store, triage: Triage) -> None:
+    """Else a wrong import that is undone, or a vandal, would leave a classifier without golden texts for ever."""
+    texts = [text for text in (f"t {n}" for n in range(3000)) if falls_golden(text_hash(text))]
+    wrong, right = texts[:GOLDEN_LIMIT], texts[GOLDEN_LIMIT : GOLDEN_LIMIT + 5]
+    events = [(await say(store, triage, "vandal", "bug", text)).event.id for text in wrong]
+    assert (await say(store, triage, "maria", "bug", right[0])).example.split is Split.TRAIN
+    await store.examples.retract(GUILD, events[0], "vandal", 6.0)
+    removed = (await say(store, triage, "maria", "bug", wrong[1])).example.id
+    await store.examples.remove(GUILD, removed, "maria", 7.0)
+    assert await store.rounds.wants_golden(GUILD, triage.id)
+    rows = [(text, triage.bug.id) for text in right]
+    await store.examples.add_many(GUILD, triage.id, rows, "maria", Source.FILE, "b", 8.0)
+    splits = [(await say(store, triage, "ada", "bug", text)).example.split for text in right]
+    assert splits == [Split.TRAIN, Split.GOLDEN, Split.GOLDEN, Split.TRAIN, Split.TRAIN]
+    assert not await store.rounds.wants_golden(GUILD, triage.id)
 
 
 @pytest.mark.parametrize(

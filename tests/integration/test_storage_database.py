@@ -74,6 +74,37 @@ async def test_every_table_is_strict(path: Path) -> None:
     assert [each["name"] for each in loose] == []
 
 
+async def test_deleting_a_row_never_walks_a_whole_guild(path: Path) -> None:
+    """SQLite looks for whoever refers to a row that goes: that needs an index on more than the guild."""
+    async with Database(path) as db:
+        referring = await db.read(
+            lambda connection: rows(
+                connection,
+                'SELECT tables.name, keys.id, keys."from" AS field FROM pragma_table_list AS tables, '
+                "pragma_foreign_key_list(tables.name) AS keys "
+                "WHERE keys.\"table\" IN ('examples', 'label_events', 'predictions')",
+            )
+        )
+        indexes = await db.read(
+            lambda connection: rows(
+                connection,
+                "SELECT tables.name, list.name AS index_name, fields.name AS field FROM pragma_table_list AS tables, "
+                "pragma_index_list(tables.name) AS list, pragma_index_info(list.name) AS fields "
+                "WHERE NOT list.partial AND fields.seqno < 2",
+            )
+        )
+    keys: dict[tuple[str, int], set[str]] = {}
+    for each in referring:
+        keys.setdefault((each["name"], each["id"]), set()).add(each["field"])
+    beginnings: dict[tuple[str, str], set[str]] = {}
+    for each in indexes:
+        beginnings.setdefault((each["name"], each["index_name"]), set()).add(each["field"])
+    assert len(keys) > 5
+    for (table, _), fields in keys.items():
+        usable = [first for (name, _), first in beginnings.items() if name == table and first <= fields]
+        assert any(len(first) == 2 for first in usable), (table, fields)
+
+
 async def test_what_was_written_is_there_after_a_restart(path: Path) -> None:
     async with Database(path) as db:
         await db.set_state("a", "1")

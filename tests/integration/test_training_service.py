@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -232,6 +233,38 @@ async def test_damaged_champion_at_start_steps_back_and_automatic_promotion_goes
         assert (await system.services.promotion.promotions(classifier))[0].number == 1
         assert (await system.services.promotion.versions(classifier))[0].state is VersionState.DAMAGED
         assert not await system.services.promotion.rests(classifier)
+
+
+async def test_what_was_rolled_back_does_not_answer_when_files_are_damaged(
+    tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        classifier = await taught(system)
+        for start in (100, 200, 300):
+            await train(system, await taught(system, start, 4))
+        await system.services.promotion.rollback(LEAD, classifier)  # v3 was no good
+        versions = {version.number: version for version in await system.services.promotion.versions(classifier)}
+    spoil(tmp_path, versions[2].artifact)
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        assert (await system.serving.answer(classifier, "text")).number == 1
+
+
+async def test_a_database_that_is_held_by_another_program_leaves_no_job_behind(
+    system: System, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a report that cannot be stored nor an end that has to wait."""
+    change, refusals = system.stores.jobs.change, Counter[JobState]()
+
+    async def held(job: TrainingJob, state: JobState, *rest: Any, **fields: Any) -> TrainingJob:
+        refusals[state] += 1
+        if state is not JobState.LEASED and refusals[state] <= (1 if state is JobState.RUNNING else 3):
+            raise Busy("The database is in use by another program.")
+        return await change(job, state, *rest, **fields)
+
+    monkeypatch.setattr(system.stores.jobs, "change", held)
+    trainer.failure = ("It cannot be learned.", False)
+    assert await train(system, await taught(system)) == (JobState.FAILED, "It cannot be learned.")
+    assert (refusals[JobState.QUEUED], refusals[JobState.FAILED]) == (4, 4)
 
 
 async def test_damaged_candidate_leaves_the_champion_answering_and_is_marked(
