@@ -273,6 +273,25 @@ async def test_waiting_job_can_be_cancelled(trainer: Bench) -> None:
     assert not trainer.run_file("pid", "b" * 8).exists()
 
 
+async def test_a_job_whose_models_are_still_being_checked_can_be_cancelled(
+    trainer: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checking, checked = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: str) -> None:
+        checking.set()
+        await checked.wait()
+
+    monkeypatch.setattr(trainer.store, "exported", slow)
+    submitting = asyncio.create_task(trainer.submit([["sleep", 60]]))
+    await asyncio.wait_for(checking.wait(), 10)
+    cancelling = asyncio.create_task(trainer.client.cancel("a" * 8))
+    await asyncio.sleep(0.1)
+    checked.set()
+    await asyncio.gather(submitting, cancelling)
+    assert (await trainer.client.poll("a" * 8, wait=0)).state is RunState.CANCELLED
+
+
 async def test_cancelling_a_finished_job_changes_nothing(trainer: Bench) -> None:
     await trainer.submit()
     await trainer.outcome()
