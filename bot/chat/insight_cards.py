@@ -102,8 +102,11 @@ def _people(said: Sequence[Opinion]) -> str:
 # Why
 
 
-def why_card(why: Why) -> Card:
-    """The texts and the words that decided, and a way to put it right."""
+def why_card(why: Why, note: str = "") -> Card:
+    """The texts and the words that decided, and a way to put it right.
+
+    `note` is what the person who asks should know about their text.
+    """
     first = why.scores[0]
     fields = [("Nearest texts it learned", _evidence_words(why)), ("Words that matter", _word_lines(why.words))]
     fix, back = f"pick:p.{why.prediction.id}:0", f"back:p.{why.prediction.id}"
@@ -115,6 +118,7 @@ def why_card(why: Why) -> Card:
                     quoted(why.prediction.text or ""),
                     f"**Why {code(first.label)} {percent(first.confidence)}**",
                     _another(why),
+                    note,
                 ],
             )
         ),

@@ -173,8 +173,8 @@ def _channel(state: SetupState) -> tuple[str, Rows]:
 def _learning(state: SetupState) -> tuple[str, Rows]:
     on = _settings(state).learn_from_questions
     words = (
-        "I learn from what people give me themselves: `/label`, forms and files. What somebody asks with `/ask` can "
-        "also wait among the texts that your team labels; whoever asks is told so every time.\n"
+        "I learn from what people give me themselves: `/label`, forms and files. What somebody asks with `/ask` or "
+        "`/why` can also wait among the texts that your team labels; whoever asks is told so every time.\n"
         "Discord's Developer Policy forbids training on chat messages without its permission, so I never read the "
         "chat; many read a bot's own commands as outside of that rule, but Discord has not said so.\n\n"
         f"Questions are {'**kept for labelling**' if on else '**not** kept for labelling'} now."

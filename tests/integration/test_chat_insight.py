@@ -353,6 +353,17 @@ async def test_answers_about_messages_have_no_why(stage: RealStage) -> None:
         await stage.services.why.of(MEMBER, kept.id)
 
 
+async def test_why_says_what_becomes_of_the_text(stage: RealStage) -> None:
+    triage = await stage.classifier()
+    assert "for labelling" not in (await stage.ada.command("why", text="it crashes")).text
+    await stage.services.setup.choose(LEAD, triage.id, learn_from_questions=True)
+    kept = await stage.ada.command("why", text="it crashes again")
+    assert "This text may be shown to your team for labelling." in kept.text
+    await stage.ada.command("privacy opt-out")
+    out = await stage.ada.command("why", text="it crashes once more")
+    assert "You have opted out, so this text is not stored." in out.text
+
+
 async def test_another_server_gets_no_why(stage: RealStage) -> None:
     triage = await stage.classifier()
     asked = await stage.services.prediction.ask(LEAD, triage, "it crashes", Source.COMMAND)

@@ -69,7 +69,8 @@ class Insight(PupilCog):
         actor = self.actor(interaction)
         chosen = await self.classifier(actor, classifier)
         prediction = await self.services.prediction.ask(actor, chosen, text, Source.COMMAND)
-        await show(interaction, why_card(await self.services.why.of(actor, prediction.id, text)))
+        why = await self.services.why.of(actor, prediction.id, text)
+        await show(interaction, why_card(why, note=self.services.prediction.note(actor, chosen)))
 
     @pressed(r"why:(?P<prediction_id>\w+)")
     async def why_this(self, interaction: Interaction, prediction_id: str) -> None:
