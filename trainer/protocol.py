@@ -6,6 +6,7 @@ The routes they travel on stand in `trainer.openapi`, with their parameters, lim
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -207,14 +208,20 @@ def _build(kind: Any, value: Any) -> Any:
     return value if kind is Any else _expect(kind, value)
 
 
-def _build_dataclass(kind: type[Any], value: dict[str, Any]) -> Any:
-    hints = typing.get_type_hints(kind)
+def _build_dataclass(kind: Any, value: dict[str, Any]) -> Any:
+    hints = _hints(kind)
     fields = dataclasses.fields(kind)
     for f in fields:
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and f.name not in value:
             raise TypeError(f"{f.name} is missing")
     return kind(**{f.name: _build(hints[f.name], value[f.name]) for f in fields if f.name in value})
+
+
+@functools.cache
+def _hints(kind: Any) -> Mapping[str, Any]:
+    """Annotations are text until they are looked up, which takes longer than building the object."""
+    return typing.get_type_hints(kind)
 
 
 def _not_none(options: tuple[Any, ...]) -> Any:

@@ -6,6 +6,7 @@ same texts; else only their own figures stand side by side. In a training each w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -68,7 +69,8 @@ class ComparisonService:
         Raises:
             As `compare`.
         """
-        found = compare(classifier.name, await self._registry.list(classifier.guild, classifier.id), one, other)
+        versions = await self._registry.list(classifier.guild, classifier.id)
+        found = await asyncio.to_thread(compare, classifier.name, versions, one, other)
         shown = [*found.flips.fixed[:TOLD], *found.flips.broken[:TOLD]]
         texts = [await self._text(classifier, example_id) for example_id in shown]
         return replace(found, texts={number: text for number, text in zip(shown, texts, strict=True) if text})

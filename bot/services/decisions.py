@@ -5,6 +5,7 @@ Reports hold ids. Texts are read when somebody looks, within the guild: one that
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -127,7 +128,7 @@ class DecisionService:
 
     async def _report(self, classifier: Classifier, number: int) -> EvaluationReport:
         version = await self._registry.get(classifier.guild, classifier.id, number)
-        return from_json(EvaluationReport, version.report)
+        return await asyncio.to_thread(from_json, EvaluationReport, version.report)
 
     async def _measured(self, classifier: Classifier, rows: Sequence[PairedOutcome]) -> tuple[Flip, ...]:
         ids = [row.example_id for row in rows]

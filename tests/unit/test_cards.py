@@ -31,6 +31,7 @@ from bot.chat.insight_cards import _word_lines, doubt_card, forecast_words
 from bot.chat.overview_cards import (
     based_words,
     classifiers_card,
+    exam_words,
     labels_card,
     stats_card,
     status_card,
@@ -545,6 +546,16 @@ class TestOverviews:
         retired = replace(VERSION, state=VersionState.RETIRED, report="{")
         assert "v0 is live" in versions_card(CLASSIFIER, [retired], [], 0.0).body
         assert "**v1** not live" in versions_card(CLASSIFIER, [replace(VERSION, report="{")], [], 0.0).body
+
+    def test_an_exam_is_told_from_its_three_figures_alone(self) -> None:
+        told = '{"champion_accuracy": 0.84, "candidate_accuracy": 0.87, "outcomes": [{}, {}]}'
+        assert exam_words(replace(VERSION, report=told)) == "0.84 → 0.87 on 2 texts"
+
+    @pytest.mark.parametrize(
+        "told", ["", "null", "7", "[]", "{}", "[" * 9999, to_json(report()).replace("0.84", '"a"')]
+    )
+    def test_what_cannot_be_read_is_no_exam(self, told: str) -> None:
+        assert exam_words(replace(VERSION, report=told)) == ""
 
     def test_statistics_name_teachers_without_pinging_them(self) -> None:
         stats = Stats(CLASSIFIER, [], 7, "v0+7", None, 12, 8, 2, [("1", "@everyone", 5)], None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from typing import Any
 
 import pytest
@@ -104,6 +105,18 @@ def test_what_is_no_message_is_refused(kind: type, text: str | bytes) -> None:
 def test_number_too_large_for_a_float_is_refused() -> None:
     with pytest.raises(InvalidInput):
         from_json(Progress, '{"seq":1,"phase":"training","fraction":' + "9" * 400 + "}")
+
+
+EVENT = {"seq": 1, "phase": "training", "fraction": 0.5}
+
+
+def test_annotations_are_looked_up_once_for_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[type] = []
+    look_up = typing.get_type_hints
+    monkeypatch.setattr(typing, "get_type_hints", lambda kind: looked_up.append(kind) or look_up(kind))
+    rows = json.dumps({"job_id": "a", "attempt": 1, "state": "running", "events": [EVENT] * 9})
+    assert len(from_json(JobStatus, rows).events) == 9
+    assert looked_up.count(Progress) <= 1
 
 
 def test_lone_surrogate_can_be_sent() -> None:
