@@ -195,7 +195,7 @@ async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack)
         training=training,
         promotion=promotion,
         pins=PinService(stores, labeling, serving, consent),
-        decisions=DecisionService(stores, Drawing(settings.space / "plots")),
+        decisions=DecisionService(stores, Drawing(settings.space / "plots"), consent),
         comparison=ComparisonService(stores),
         forecast=forecast,
         morning=MorningNews(stores, runner.update_of),

@@ -65,18 +65,18 @@ class Predictions:
         )
         return [(each["id"], each["text"]) for each in found]
 
-    async def texts(self, guild: str, ids: Sequence[str]) -> dict[str, str]:
-        """By prediction id; where no text was kept, or not any more, there is none."""
+    async def texts(self, guild: str, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """(who asked, text) by prediction id; where no text was kept, or not any more, there is none."""
         wanted = json.dumps(list(ids))
         found = await self._db.read(
             lambda connection: rows(
                 connection,
-                "SELECT id, text FROM predictions "
+                "SELECT id, asked_by, text FROM predictions "
                 "WHERE guild = ? AND text IS NOT NULL AND id IN (SELECT value FROM json_each(?))",
                 (guild, wanted),
             )
         )
-        return {each["id"]: each["text"] for each in found}
+        return {each["id"]: (each["asked_by"], each["text"]) for each in found}
 
     async def record_feedback(
         self, guild: str, prediction_id: str, annotator: str, right: bool, event_id: int | None, now: float

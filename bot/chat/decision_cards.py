@@ -186,7 +186,8 @@ def _nothing(found: FlipPage) -> str:
 
 def flip_words(flip: Flip) -> str:
     """ "“…”\n`question` → `bug` · right is `bug`"."""
-    text = "*This text is no longer here.*" if flip.text is None else f"“{line_of(flip.text, TEXT)}”"
+    gone = "*Somebody's question; its text is not shown to you.*" if flip.withheld else "*This text is no longer here.*"
+    text = gone if flip.text is None else f"“{line_of(flip.text, TEXT)}”"
     right = "" if flip.label is None else f" · right is {code(flip.label)}"
     return f"{text}\n{code(flip.before)} → {code(flip.after)}{right}\n"
 

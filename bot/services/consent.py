@@ -26,11 +26,15 @@ class Consent:
         self._out = set(out)
 
     def is_out(self, actor: Actor) -> bool:
-        return (actor.guild, actor.id) in self._out
+        return self.left_out(actor.guild, actor.id)
+
+    def left_out(self, guild: str, person: str) -> bool:
+        """The same of somebody who is not the one who acts."""
+        return (guild, person) in self._out
 
     def require_author(self, guild: str, author: str) -> None:
         """The check before somebody else's message is stored. Raises NotAllowed: its author has opted out."""
-        if (guild, author) in self._out:
+        if self.left_out(guild, author):
             raise NotAllowed("Who wrote this message has opted out, so it is not stored.")
 
     def require(self, actor: Actor, role: Role, what: str, classifier: Classifier | None = None) -> None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bot.services.confusion import Confusion, confusion_of
+from bot.services.consent import Consent
 from bot.services.drawing import Drawing
+from bot.services.people import Actor, Role
 from storage.errors import NotFound
 from storage.records import Classifier, EvaluationReport, PairedOutcome, Trial, version_name
 from storage.report_figures import flips
@@ -38,11 +40,13 @@ class Flip:
     """One text whose answer differs between two versions."""
 
     text: str | None
-    """None: it was removed or forgotten."""
+    """None: it was removed or forgotten, or is withheld."""
     label: str | None
     """The right one; None: nobody has said."""
     before: str
     after: str
+    withheld: bool = False
+    """Somebody's question, whose text is not for whoever looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +80,22 @@ class ConfusionPicture:
 
 
 class DecisionService:
-    def __init__(self, stores: Stores, drawing: Drawing) -> None:
+    def __init__(self, stores: Stores, drawing: Drawing, consent: Consent) -> None:
         self._examples = stores.examples
         self._predictions = stores.predictions
         self._registry = stores.registry
         self._trials = stores.trials
         self._drawing = drawing
+        self._consent = consent
 
-    async def flips(self, classifier: Classifier, number: int, kind: FlipKind | None = None, page: int = 0) -> FlipPage:
+    async def flips(
+        self, actor: Actor, classifier: Classifier, number: int, kind: FlipKind | None = None, page: int = 0
+    ) -> FlipPage:
         """One page of the texts that a version answers differently from the champion of its time.
 
         `kind` None is the first kind that has any, what broke before what was fixed. A page too far is the last one.
+        An answer is for whoever asked alone: of recent questions only they and leads see the texts, and nobody else
+        sees that of somebody who has opted out.
 
         Raises:
             NotFound: no such version. InvalidInput: its report cannot be read.
@@ -99,7 +108,7 @@ class DecisionService:
         page = min(page, max(0, -(-counts[kind] // PAGE) - 1))
         part = slice(page * PAGE, (page + 1) * PAGE)
         if kind is FlipKind.RECENT:
-            found = await self._recent(classifier, trial, part)
+            found = await self._recent(actor, classifier, trial, part)
         else:
             found = await self._measured(classifier, _rows(report, kind)[part])
         return FlipPage(
@@ -135,10 +144,18 @@ class DecisionService:
         texts = await self._examples.texts(classifier.guild, classifier.id, ids)
         return tuple(Flip(texts.get(row.example_id), row.label, row.champion, row.candidate) for row in rows)
 
-    async def _recent(self, classifier: Classifier, trial: Trial | None, part: slice) -> tuple[Flip, ...]:
+    async def _recent(self, actor: Actor, classifier: Classifier, trial: Trial | None, part: slice) -> tuple[Flip, ...]:
         changed = () if trial is None else trial.changed[part]
-        texts = await self._predictions.texts(classifier.guild, [answer.prediction_id for answer in changed])
-        return tuple(Flip(texts.get(answer.prediction_id), None, answer.before, answer.after) for answer in changed)
+        asked = await self._predictions.texts(classifier.guild, [answer.prediction_id for answer in changed])
+        found = []
+        for answer in changed:
+            asker, text = asked.get(answer.prediction_id, (None, None))
+            withheld = asker is not None and not self._may_read(actor, asker)
+            found.append(Flip(None if withheld else text, None, answer.before, answer.after, withheld=withheld))
+        return tuple(found)
+
+    def _may_read(self, actor: Actor, asker: str) -> bool:
+        return asker == actor.id or (actor.role >= Role.LEAD and not self._consent.left_out(actor.guild, asker))
 
 
 def _counts(report: EvaluationReport, trial: Trial | None) -> dict[FlipKind, int]:

@@ -119,7 +119,7 @@ async def test_recent_questions_are_the_newest_with_a_text_each_text_once(store:
         await store.predictions.add(prediction, 0, 0)
     assert await store.predictions.recent_questions(GUILD, triage.id, 5.0, 9) == [("p3", "a"), ("p2", "b")]
     assert await store.predictions.recent_questions(GUILD, triage.id, 5.0, 1) == [("p3", "a")]
-    assert await store.predictions.texts(GUILD, ["p2", "p4", "p9"]) == {"p2": "b"}
+    assert await store.predictions.texts(GUILD, ["p2", "p4", "p9"]) == {"p2": ("jonas", "b")}
 
 
 async def test_texts_of_removed_examples_are_not_read(store: Store, triage: Triage) -> None:

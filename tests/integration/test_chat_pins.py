@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bot.playground.people import Person
 from bot.playground.reply import Reply
 from bot.playground.server import GUILD_ID
 from bot.services.people import Actor, Role
@@ -304,6 +305,24 @@ async def test_recent_questions_that_change_are_shown_from_their_ids(stage: Real
     assert "This text is no longer here." in again.text
 
 
+async def test_what_others_asked_is_shown_to_leads_alone_and_not_where_they_opted_out(stage: RealStage) -> None:
+    await stage.jonas.command("ask", text="how do I change the login")
+    result = await trained(stage, measured(), say="v1 is live")
+
+    async def seen(person: Person) -> str:
+        first = await person.click(result, "What changed")
+        return (await person.click(first, "Recent questions (1)")).text
+
+    other = await seen(stage.ada)
+    assert "1 of 1 recent questions" in other
+    assert "*Somebody's question; its text is not shown to you.*\n`question` → `bug`" in other
+    assert "login" not in other
+    assert "“how do I change the login”" in await seen(stage.maria)
+    await stage.jonas.command("privacy opt-out")
+    assert "its text is not shown to you" in await seen(stage.maria)
+    assert "“how do I change the login”" in await seen(stage.jonas)
+
+
 async def test_a_version_measured_on_nothing_has_nothing_to_look_at(stage: RealStage) -> None:
     result = await trained(stage, report_of(0), say="there was no text to compare on")
     assert "What changed" not in str(result["components"])
@@ -312,7 +331,7 @@ async def test_a_version_measured_on_nothing_has_nothing_to_look_at(stage: RealS
 async def test_looking_is_within_the_server(stage: RealStage) -> None:
     await trained(stage, measured(), say="v1 is live")
     foreign = Classifier((await triage(stage)).id, "999", "triage", 0.0, "x", "tiny")
-    for call in (stage.services.decisions.flips(foreign, 1), stage.services.decisions.confusion(foreign, 1)):
+    for call in (stage.services.decisions.flips(STRANGER, foreign, 1), stage.services.decisions.confusion(foreign, 1)):
         with pytest.raises(NotFound):
             await call
 

@@ -1,4 +1,6 @@
-"""The buttons of a result that only look: What changed, with its pages and kinds, and Confusion. Anybody may press."""
+"""The buttons of a result that only look: What changed, with its pages and kinds, and Confusion. Anybody may press;
+what others have asked is shown to leads alone.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,16 @@ class Decisions(PupilCog):
     @pressed(rf"flips:{VERSION}")
     async def what_changed(self, interaction: Interaction, classifier: str, number: str) -> None:
         await begin(interaction)
-        chosen = await self.classifier(self.actor(interaction), classifier)
-        await show(interaction, flips_card(await self.services.decisions.flips(chosen, int(number))))
+        actor = self.actor(interaction)
+        chosen = await self.classifier(actor, classifier)
+        await show(interaction, flips_card(await self.services.decisions.flips(actor, chosen, int(number))))
 
     @pressed(rf"flips:{VERSION}:(?P<kind>fixed|broken|otherwise|recent):(?P<page>\d{{1,6}})")
     async def turn(self, interaction: Interaction, classifier: str, number: str, kind: str, page: str) -> None:
         await begin(interaction)
-        chosen = await self.classifier(self.actor(interaction), classifier)
-        found = await self.services.decisions.flips(chosen, int(number), FlipKind(kind), int(page))
+        actor = self.actor(interaction)
+        chosen = await self.classifier(actor, classifier)
+        found = await self.services.decisions.flips(actor, chosen, int(number), FlipKind(kind), int(page))
         await show(interaction, flips_card(found))
 
     @pressed(rf"confusion:{VERSION}")
