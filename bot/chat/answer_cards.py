@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bot.chat.cards import MAX_CHOICES, Button, Card, Choice, Form, Input, Menu, Style, Tone
+from bot.chat.cards import MAX_CHOICES, Attachment, Button, Card, Choice, Form, Input, Menu, Style, Tone
 from bot.chat.paging import page_of, turns
 from bot.chat.text import code, counted, cut, escaped, listed, percent, quoted
 from storage.records import MAX_LABEL, MAX_TEXT, Prediction
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from bot.services.labeling import LabelReceipt, UndoReceipt
 
 RUNNERS_UP = 3
+QUOTED = 400
+"""Characters of a text that could not be used that its author sees at once. A message has room for them however they
+are escaped; a longer text comes as a file."""
 WHICH_LABEL = "Which label is right?"
 
 
@@ -166,7 +170,19 @@ def unknown_label_card(problem: str, name: str, text: str, proposal_id: int, *, 
         if lead
         else Button(f"Propose {shown}", f"propose:{proposal_id}", Style.BLUE)
     )
-    return Card(f"{problem}\nYour text, so that it is not lost:\n{quoted(text, 1200)}", rows=((button,),))
+    return replace(not_lost_card(problem, "Your text, so that it is not lost", text), rows=((button,),))
+
+
+def not_lost_card(problem: str, what: str, text: str) -> Card:
+    """What somebody has typed and what stood in its way. A long text is quoted in part and attached as a whole."""
+    if len(text) <= QUOTED:
+        return Card(f"{problem}\n{what}:\n{quoted(text, QUOTED)}")
+    return Card(f"{problem}\n{what}, whole in the file:\n{quoted(text, QUOTED)}", files=(typed_file(text),))
+
+
+def typed_file(text: str) -> Attachment:
+    """What somebody has typed, to be copied from."""
+    return Attachment("typed.txt", text.encode("utf-8", "replace"))
 
 
 def picker_card(key: str, labels: Sequence[str], page: int, text: str = "") -> Card:

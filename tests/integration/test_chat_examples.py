@@ -324,6 +324,12 @@ async def test_a_pasted_label_must_exist_and_the_texts_are_not_lost(stage: RealS
     refused = await stage.ada.submit(form, texts="one\ntwo", label="bugg")
     assert "`triage` has no label `bugg`. It has `bug`, `question`, `idea`" in refused.text
     assert "> one\n> two" in refused.text
+    assert await attached(refused) == []
+    many = "\n".join(f"*text* number {n}" for n in range(180))
+    refused = await stage.ada.submit(await stage.ada.command("examples paste", label="bug"), texts=many, label="bugg")
+    assert "whole in the file" in refused.text
+    ((_, data),) = await attached(refused)
+    assert data.decode() == many
     assert "• 1 new text" in (await paste(stage.ada, "one", "BUG")).text
 
 

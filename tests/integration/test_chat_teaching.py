@@ -142,6 +142,11 @@ async def test_a_long_text_comes_back_when_its_label_was_misspelt(stage: Stage) 
     answer = await stage.jonas.submit(form, text=story, label="no such label")
     assert "has no label of this name" in answer.text
     assert story in answer.text
+    long = "_A long story_ with **marks**.\n" * 120
+    form = await stage.jonas.command("label", classifier="wide")
+    answer = await stage.jonas.submit(form, text=long, label="no such label")
+    (file,) = answer.message["attachments"] if answer.message else ()
+    assert file["size"] == len(long)
 
 
 async def test_undo_takes_the_newest_own_label_back_and_once_more_gives_it_again(stage: Stage) -> None:

@@ -10,13 +10,13 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.chat import choices
+from bot.chat.answer_cards import not_lost_card
 from bot.chat.buttons import answers, pressed
 from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.example_cards import export_card, removed_card, restored_card, search_card
 from bot.chat.import_cards import imported_card, paste_form, preview_card, undone_card
 from bot.chat.sending import ask, begin, show
-from bot.chat.text import quoted
 from bot.services.collection import MAX_FILE
 from bot.services.examples_files import ExportFormat
 from bot.services.people import Role
@@ -77,9 +77,7 @@ class ExampleCommands(
         try:
             preview = await self.services.imports.preview_paste(actor, chosen, given["texts"], given["label"])
         except UserError as error:  # many texts are not typed twice because of a misspelt label
-            await show(
-                interaction, Card(f"{error}\nYour texts, so that they are not lost:\n{quoted(given['texts'], 1200)}")
-            )
+            await show(interaction, not_lost_card(str(error), "Your texts, so that they are not lost", given["texts"]))
             return
         await show(interaction, preview_card(preview))
 

@@ -8,13 +8,12 @@ import discord
 from discord import app_commands
 
 from bot.chat import choices
-from bot.chat.answer_cards import receipt_card, teach_form, undo_card, unknown_label_card
+from bot.chat.answer_cards import not_lost_card, receipt_card, teach_form, undo_card, unknown_label_card
 from bot.chat.buttons import answers, pressed
 from bot.chat.cards import Card
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.import_cards import done_last_card
 from bot.chat.sending import ask, begin, show
-from bot.chat.text import quoted
 from bot.services.people import Actor, Role
 from bot.services.texts import check_text
 from storage.errors import InvalidInput, NotFound, UnknownLabel, UserError
@@ -103,7 +102,7 @@ class Labeling(PupilCog):
             await show(interaction, await self._offer(actor, chosen, given["text"], error, Source.MODAL))
             return
         except UserError as error:  # a long text is not typed twice because of a misspelt label
-            await show(interaction, Card(f"{error}\nYour text, so that it is not lost:\n{quoted(given['text'], 1200)}"))
+            await show(interaction, not_lost_card(str(error), "Your text, so that it is not lost", given["text"]))
             return
         await show(interaction, receipt_card(receipt, chosen.name))
 
