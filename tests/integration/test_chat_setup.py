@@ -169,7 +169,10 @@ async def test_labels_of_which_one_is_archived_are_not_created_in_part(stage: Re
     form = await stage.maria.click(await stage.maria.command("setup"), "Add labels")
     refused = await stage.maria.submit(form, name="triage", labels="alpha, bug, gamma")
     assert "There is a label bug already, archived." in refused.text
-    assert "Nothing was created" in refused.text
+    assert "Nothing was created. The labels that you typed are in the file" in refused.text
+    (file,) = refused.message["attachments"] if refused.message else ()
+    assert (file["filename"], file["size"]) == ("typed.txt", len("alpha, bug, gamma"))
+    assert not (await stage.maria.click(refused, "Keep triage")).message["attachments"]
     assert await stage.services.classifiers.labels(classifier) == before
 
 

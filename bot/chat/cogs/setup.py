@@ -6,11 +6,13 @@ Every choice is stored when it is made, and the step reached with it: a restart,
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.chat.answer_cards import typed_file
 from bot.chat.buttons import answers, chosen, pressed
 from bot.chat.cogs.base import Interaction, PupilCog
 from bot.chat.cogs.training import crontab, quiet_hours
@@ -34,6 +36,7 @@ from storage.errors import InvalidInput, UserError
 
 log = logging.getLogger(__name__)
 
+NOTHING_CREATED = "Nothing was created. The labels that you typed are in the file, so that they are not lost."
 NUMBER = r"(?P<number>\d{1,12})"
 
 
@@ -55,10 +58,13 @@ class Setup(PupilCog):
         step = chosen(interaction)
         await self._show(interaction, int(step) if step in set("123456") else CLASSIFIER, int(number))
 
-    async def _show(self, interaction: Interaction, step: int, number: int, note: str = "") -> None:
+    async def _show(self, interaction: Interaction, step: int, number: int, note: str = "", typed: str = "") -> None:
+        """`typed`: what was typed and could not be used; it is given back as a file."""
         actor = self.actor(interaction)
         await self.services.setup.reach(actor, step)
         card = setup_card(await self.services.setup.state(actor, number), step, note)
+        if typed:
+            card = replace(card, files=(typed_file(typed),))
         await show(interaction, without_gone(card, ids_of(interaction.guild)))
 
     async def _go_on(self, interaction: Interaction, step: int, number: int, note: str = "") -> None:
@@ -81,8 +87,8 @@ class Setup(PupilCog):
         actor, given = self.actor(interaction), answers(interaction)
         try:
             made = await self.services.setup.name_classifier(actor, given.get("name", ""), given.get("labels", ""))
-        except UserError as error:
-            await self._show(interaction, CLASSIFIER, 0, f"{error} Nothing was created.")
+        except UserError as error:  # thirty labels with their meanings are not typed twice because of a mistake in one
+            await self._show(interaction, CLASSIFIER, 0, f"{error} {NOTHING_CREATED}", given.get("labels", ""))
             return
         await self._go_on(interaction, CLASSIFIER, made.id)
 
