@@ -69,8 +69,12 @@ def _menu(asked: Asked, page: int) -> list[tuple[Button, ...] | Menu]:
 
 
 def _controls(step: Step, asked: Asked) -> tuple[Button, ...]:
-    undo = (Button("Undo", f"round:{step.round.id}:undo"),) if step.answered else ()
-    return (Button("Unsure", _id(asked, "unsure")), Button("Skip", _id(asked, "skipped")), *undo)
+    return (Button("Unsure", _id(asked, "unsure")), Button("Skip", _id(asked, "skipped")), *_undo(step))
+
+
+def _undo(step: Step) -> tuple[Button, ...]:
+    """It names the answer that it takes back: pressed twice, it takes no second one."""
+    return (Button("Undo", f"round:{step.round.id}:undo:{step.last}"),) if step.answered else ()
 
 
 def _id(asked: Asked, what: str, number: int | None = None) -> str:
@@ -95,8 +99,7 @@ def _over_card(step: Step, told: str) -> Card:
     thanks = f"Thank you: {counted(taught, 'text')} taught." if taught else "Thank you. Nothing was taught this time."
     knows = "The next answers know it already." if taught else ""
     more = (Button("Teach more", f"more:{step.classifier.name}:{step.round.wanted}", Style.GREEN),)
-    undo = (Button("Undo", f"round:{step.round.id}:undo"),) if step.answered else ()
-    buttons = (*(more if step.waiting else ()), *undo)
+    buttons = (*(more if step.waiting else ()), *_undo(step))
     return Card(
         title=f"Teach {step.classifier.name} · done",
         body="\n\n".join(filter(None, [told, " ".join(filter(None, [thanks, knows, early]))])),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from bot.services.consent import Consent
@@ -54,6 +55,8 @@ class Step:
     receipt: LabelReceipt | None = None
     """What the answer did that led here."""
     undone: UndoReceipt | None = None
+    last: int = 0
+    """Position of the question answered last; 0: none is."""
 
     @property
     def answered(self) -> int:
@@ -122,13 +125,16 @@ class TeachingService:
         await self._rounds.settle(round.guild, round.id, position, outcome, None, time.time())
         return await self._next(classifier, round)
 
-    async def undo(self, actor: Actor, round_id: str) -> Step:
-        """The question answered last is asked again, and its label taken back."""
+    async def undo(self, actor: Actor, round_id: str, position: int | None = None) -> Step:
+        """The question answered last is asked again, and its label taken back.
+
+        `position`: the one that is meant (None: whichever it is). Where that is not the last any more (a double click),
+        nothing changes.
+        """
         round, classifier = await self._mine(actor, round_id)
-        questions = await self._rounds.questions(round.guild, round.id)
-        last = next((each for each in reversed(questions) if each.outcome is not None), None)
+        last = _last(await self._rounds.questions(round.guild, round.id))
         undone = None
-        if last is not None:
+        if last is not None and position in {None, last.position}:
             if last.event_id is not None:
                 undone = await self._labeling.undo(actor, last.event_id)
             await self._rounds.reopen(round.guild, round.id, last.position, time.time())
@@ -145,7 +151,8 @@ class TeachingService:
             question = await self._ask(classifier, round)
         asked = None if question is None else await self._shown(classifier, question)
         waiting = await self._rounds.waiting(round.guild, round.classifier_id)
-        return Step(round, classifier, asked, tally, waiting)
+        last = _last(questions)
+        return Step(round, classifier, asked, tally, waiting, last=0 if last is None else last.position)
 
     async def _ask(self, classifier: Classifier, round: Round) -> Question | None:
         at = (round.guild, round.classifier_id)
@@ -185,6 +192,11 @@ class TeachingService:
     async def _open(self, round: Round, position: int) -> Question | None:
         questions = await self._rounds.questions(round.guild, round.id)
         return next((each for each in questions if each.position == position and each.outcome is None), None)
+
+
+def _last(questions: Sequence[Question]) -> Question | None:
+    """The one answered last; None: no answer yet."""
+    return next((each for each in reversed(questions) if each.outcome is not None), None)
 
 
 def _may_be_golden(question: Question) -> bool:

@@ -226,7 +226,7 @@ class TestCommands:
             "ruled:a-b:7:8:9", "pick:c.a-b.7:0", "create:7", "propose:7", "accept:7", "decline:7", "help",
             "stats:a-b", "labels:a-b:1", "versions:a-b:1",
             "round:ab:1:is:7", "round:ab:1:pick", "round:ab:1:page:2", "round:ab:1:type", "round:ab:1:typed",
-            "round:ab:1:unsure", "round:ab:1:skipped", "round:ab:undo", "more:a-b:10",
+            "round:ab:1:unsure", "round:ab:1:skipped", "round:ab:undo", "round:ab:undo:3", "more:a-b:10",
         ]  # fmt: skip
         assert all(stage.bot.router.find(custom_id) for custom_id in ids)
         assert stage.bot.router.find("undo:7; drop table") is None

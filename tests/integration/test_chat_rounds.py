@@ -98,6 +98,23 @@ async def test_a_double_click_answers_one_question(stage: RealStage) -> None:
     assert [row.label for row in await stage.system.stores.examples.current(GUILD_ID, triage.id)] == ["bug"]
 
 
+async def test_a_double_click_on_undo_takes_one_label_back(stage: RealStage) -> None:
+    texts = ["it crashes", "how do I pay", "make it blue"]
+    triage = await pooled(stage, texts)
+    card = await stage.ada.command("teach", count=3)
+    for _ in range(2):
+        card = await stage.ada.click(card, "bug")
+    buttons = [button for row in card.components for button in row["components"]]
+    pressed = next(button["custom_id"] for button in buttons if button["label"] == "Undo")
+    actor, (_, round_id, _, position) = Actor(GUILD_ID, stage.ada.id, "Ada"), pressed.split(":")
+    for _ in range(2):  # the second is delivered when the card shows another question already
+        step = await stage.services.teaching.undo(actor, round_id, int(position))
+        assert (step.answered, step.last) == (1, 1)
+        assert len(await stage.system.stores.examples.current(GUILD_ID, triage.id)) == 1
+    assert step.undone is None
+    assert (await stage.services.teaching.undo(actor, round_id)).answered == 0  # an older card names no position
+
+
 async def only_round(stage: RealStage) -> str:
     return await stage.system.stores.database.read(
         lambda connection: str(connection.execute("SELECT id FROM rounds").fetchone()[0])

@@ -90,7 +90,9 @@ class Teaching(PupilCog):
         step = await self.services.teaching.pass_on(self.actor(interaction), round_id, int(position), Outcome(outcome))
         await show(interaction, step_card(step))
 
-    @pressed(r"round:(?P<round_id>\w+):undo")
-    async def undo(self, interaction: Interaction, round_id: str) -> None:
+    @pressed(r"round:(?P<round_id>\w+):undo(?::(?P<position>\d{1,4}))?")
+    async def undo(self, interaction: Interaction, round_id: str, position: str | None) -> None:
+        """Buttons of older cards name no position."""
         await begin(interaction)
-        await show(interaction, step_card(await self.services.teaching.undo(self.actor(interaction), round_id)))
+        meant = None if position is None else int(position)
+        await show(interaction, step_card(await self.services.teaching.undo(self.actor(interaction), round_id, meant)))
