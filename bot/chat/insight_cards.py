@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bot.chat.answer_cards import version_words
 from bot.chat.cards import Button, Card, Style, Tone
 from bot.chat.text import ZERO_WIDTH_SPACE, code, counted, listed, named, one_line, percent, quoted, when
-from bot.services.forecast import Forecast, InTheMaking, TooFew
+from bot.services.forecast import Forecast, InTheMaking, NotMade, TooFew
 from storage.records import EventKind
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _instead(word: Word) -> str:
 # What more labels would bring
 
 
-def forecast_words(forecast: Forecast | TooFew | InTheMaking) -> str:
+def forecast_words(forecast: Forecast | TooFew | InTheMaking | NotMade) -> str:
     """For /stats, in one or two sentences."""
     match forecast:
         case TooFew():
@@ -183,6 +183,8 @@ def forecast_words(forecast: Forecast | TooFew | InTheMaking) -> str:
             )
         case InTheMaking():
             return "It is being computed; ask again in a moment."
+        case NotMade():
+            return f"It could not be computed: {forecast.reason}"
         case Forecast():
             return f"{_gain_words(forecast)}\n{_label_words(forecast)}"
 

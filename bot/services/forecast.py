@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from bot.inference.forecast import FEWEST_PER_LABEL, FEWEST_ROWS, Gain, gain, measure, wanting
 from bot.inference.insight import Material, Studies
 from bot.services.serving import Serving
+from storage.errors import PupilError
 from storage.records import Classifier
 from storage.stores import Stores
 
@@ -57,6 +58,14 @@ class InTheMaking:
     """It is being computed for the first time."""
 
 
+@dataclass(frozen=True, slots=True)
+class NotMade:
+    """It could not be computed; whoever asks next has it tried again."""
+
+    reason: str
+    """One sentence or more."""
+
+
 class ForecastService:
     def __init__(self, stores: Stores, serving: Serving, studies: Studies) -> None:
         self._classifiers = stores.classifiers
@@ -65,6 +74,8 @@ class ForecastService:
         self._studies = studies
         self._known: dict[int, Forecast] = {}
         self._making: dict[int, asyncio.Task[None]] = {}
+        self._failed: dict[int, NotMade] = {}
+        """Of the last try, until it has been told or a try succeeds."""
 
     async def close(self) -> None:
         """Gives up what is being computed."""
@@ -73,17 +84,21 @@ class ForecastService:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def of(self, classifier: Classifier) -> Forecast | TooFew | InTheMaking:
-        """The newest forecast there is; never waits longer than about PATIENCE. A newer one is made meanwhile."""
+    async def of(self, classifier: Classifier) -> Forecast | TooFew | InTheMaking | NotMade:
+        """The newest forecast there is; never waits longer than about PATIENCE. A newer one is made meanwhile.
+
+        A try that failed is told once; the next call begins another.
+        """
         counts = await self._classifiers.label_counts(classifier.guild, classifier.id)
         rows, needed = sum(count.train for count in counts), max(FEWEST_ROWS, FEWEST_PER_LABEL * len(counts))
         if rows < needed or len(counts) < 2:
             return TooFew(rows, needed)
         newest = await self._examples.newest_event(classifier.guild, classifier.id)
-        known = self._known.get(classifier.id)
-        if known is None or known.event != newest:
+        known, failed = self._known.get(classifier.id), self._failed.pop(classifier.id, None)
+        if failed is None and (known is None or known.event != newest):
             await self._wait_for(classifier, newest)
-        return self._known.get(classifier.id) or InTheMaking()
+            failed = self._failed.pop(classifier.id, None)
+        return self._known.get(classifier.id) or failed or InTheMaking()
 
     async def _wait_for(self, classifier: Classifier, newest: int) -> None:
         task = self._making.get(classifier.id)
@@ -98,8 +113,10 @@ class ForecastService:
         try:
             encoder = await self._serving.base_encoder(classifier)
             made = await self._studies.study(classifier, encoder, lambda rows: _forecast(rows, newest), golden=False)
-        except Exception:  # nobody waits for it: the next who asks tries again
+        except Exception as error:  # nobody may wait for it any more: whoever asks next is told
             log.exception("forecast.failed", extra={"classifier": classifier.id})
+            reason = str(error) if isinstance(error, PupilError) else "Something on my side went wrong."
+            self._failed[classifier.id] = NotMade(reason)
             return
         self._known.pop(classifier.id, None)
         self._known[classifier.id] = made

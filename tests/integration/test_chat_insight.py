@@ -15,7 +15,7 @@ import bot.services.suspects as suspects_module
 from bot.playground.reply import Reply
 from bot.services.forecast import Forecast, InTheMaking
 from bot.services.people import Actor, Role
-from storage.errors import InvalidInput, NotAllowed, NotFound
+from storage.errors import InvalidInput, NotAllowed, NotFound, TrainerUnavailable
 from storage.records import (
     Classifier,
     EvaluationReport,
@@ -516,4 +516,29 @@ async def test_stats_do_not_wait_for_a_forecast(stage: RealStage, monkeypatch: p
     # The last known one is told while a newer one is made.
     monkeypatch.setattr(forecast_module, "PATIENCE", 0.0)
     await stage.teach(triage, [("crashes again", "bug")])
+    assert "would gain most" in (await stage.ada.command("stats")).text
+
+
+async def test_stats_say_why_there_is_no_forecast_and_the_next_look_tries_again(
+    stage: RealStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triage = await stage.classifier()
+    await stage.teach(triage, sorted_rows(30))
+    forecast, away = stage.services.forecast, "The trainer cannot be reached. Try again in a minute."
+
+    async def unreachable(classifier: Classifier) -> None:
+        await asyncio.sleep(0.05)
+        raise TrainerUnavailable(away)
+
+    monkeypatch.setattr("bot.services.forecast.PATIENCE", 120.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(forecast._serving, "base_encoder", unreachable)
+        told = await stage.ada.command("stats")
+        assert f"It could not be computed: {away}" in told.text
+        # One that fails only after whoever asked has gone is told to the next.
+        broken.setattr("bot.services.forecast.PATIENCE", 0.0)
+        assert "It is being computed" in (await stage.ada.click(told, "Look again")).text
+        await asyncio.gather(*forecast._making.values())
+        assert away in (await stage.ada.command("stats")).text
+    stage.ada.timeout = 150
     assert "would gain most" in (await stage.ada.command("stats")).text

@@ -15,7 +15,7 @@ from bot.chat.help_cards import Described, help_card, topic_card
 from bot.chat.insight_cards import forecast_words
 from bot.chat.overview_cards import stats_card, status_card
 from bot.chat.sending import begin, show
-from bot.services.forecast import InTheMaking
+from bot.services.forecast import InTheMaking, NotMade
 from bot.services.people import Role
 
 AnyCommand: TypeAlias = "app_commands.Command[Any, ..., Any]"
@@ -41,7 +41,7 @@ class General(PupilCog):
         stats = await self.services.classifiers.stats(meant)
         forecast = await self.services.forecast.of(meant)
         card = stats_card(stats, schedule, self.services.sureness.known(meant), forecast_words(forecast))
-        if isinstance(forecast, InTheMaking):
+        if isinstance(forecast, InTheMaking | NotMade):
             card = replace(card, rows=((Button("Look again", f"stats:{meant.name}"),),))
         await show(interaction, card)
 
