@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from typing import Any
 
@@ -30,6 +30,11 @@ log = logging.getLogger(__name__)
 NAME = "triage"
 SAMPLES = 12
 """Kept questions whose answers are shown one by one."""
+
+FOREIGN = (
+    f"There is a classifier `{NAME}` already that the lesson has not made, and it would be taught the lesson's texts. "
+    "Take the lesson in a data directory of its own: `pupil demo --data FOLDER`, with a new folder."
+)
 
 TITLES = {
     "names": "Ask with label names only",
@@ -57,6 +62,8 @@ class Course:
     measured: dict[str, dict[str, Any]] = field(default_factory=dict)
     job: str | None = None
     refusal: str | None = None
+    classifier: int | None = None
+    """Id of the lesson's classifier; None: not made yet, or in a lesson begun before this was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +117,21 @@ class LessonService:
         return self._lesson
 
     async def begin(self, actor: Actor) -> Classifier:
-        """The lesson's classifier, made from its label names when it is not there yet."""
+        """The lesson's classifier, made from its label names when it is not there yet.
+
+        Raises:
+            NotAllowed. Conflict: somebody has one of that name, or the lesson's is archived.
+        """
+        course = await self._course()
         try:
-            return await self._classifiers.resolve(self._guild, NAME)
+            found = await self._classifiers.resolve(self._guild, NAME)
+            if found.id != course.classifier and not (course.classifier is None and course.measured):
+                raise Conflict(FOREIGN)
+            return found
         except NotFound:
             classifier = await self._classifiers.create(actor, NAME)
+            # Stored first: what is interrupted here is still the lesson's.
+            await self._save(replace(course, classifier=classifier.id))
             for name, description in self.lesson.descriptions.items():
                 await self._classifiers.create_label(actor, classifier, name, description)
             # The lesson trains when the newcomer says so, not in the middle of the night before it was taught.
@@ -145,6 +162,7 @@ class LessonService:
         if name not in self._open_steps(course, await self._job(course)):
             raise Conflict(f"«{TITLES[name]}» comes later in the lesson. Take the step before it first.")
         classifier = await self.begin(actor)
+        course.classifier = classifier.id
         if name == "train":
             await self._train(actor, classifier, course)
         else:
@@ -152,7 +170,7 @@ class LessonService:
                 await self._labeling.import_rows(actor, NAME, self.lesson.taught, Source.LESSON)
             await self._serving.settle(classifier)
             course.measured[name] = asdict(await self._measure(classifier))
-        await self._database.set_state("lesson", json.dumps(asdict(course)))
+        await self._save(course)
         log.info("lesson.step", extra={"step": name})
 
     async def _train(self, actor: Actor, classifier: Classifier, course: Course) -> None:
@@ -255,6 +273,9 @@ class LessonService:
     async def _course(self) -> Course:
         stored = await self._database.get_state("lesson")
         return Course(**json.loads(stored)) if stored else Course()
+
+    async def _save(self, course: Course) -> None:
+        await self._database.set_state("lesson", json.dumps(asdict(course)))
 
     async def _job(self, course: Course) -> JobUpdate | None:
         return None if course.job is None else await self._training.job(self._guild, course.job)

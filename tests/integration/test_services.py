@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -404,6 +405,22 @@ async def test_a_base_is_fetched_once_and_anew_when_it_is_exported_otherwise(
             triage = await system.services.classifiers.resolve(ADA.guild, "triage")
             await system.services.prediction.ask(ADA, triage, "it crashes", Source.COMMAND)
         assert trainer.calls["base"] == fetched
+
+
+async def test_the_lesson_teaches_no_classifier_that_it_has_not_made(
+    tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    someone = Actor(GUILD_ID, "local", "local", Role.OPERATOR)
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        own = await system.services.classifiers.create(someone, "triage", ["cat", "dog"])
+        for call in (system.services.lesson.begin(someone), system.services.lesson.step(someone, "names")):
+            with pytest.raises(Conflict, match="pupil demo --data FOLDER"):
+                await call
+        assert [count.label.name for count in await system.services.classifiers.labels(own)] == ["cat", "dog"]
+        # A lesson that was under way before its classifier was remembered goes on.
+        old = {"measured": {"names": {"correct": 1, "asked": 1, "version": "v0", "answers": {}}}, "job": None}
+        await system.stores.database.set_state("lesson", json.dumps(old))
+        assert await system.services.lesson.begin(someone) == own
 
 
 async def test_lesson_goes_step_by_step_over_a_restart_and_leaves_out_what_was_labelled(
