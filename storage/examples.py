@@ -56,8 +56,9 @@ class ChangedText:
 class Examples:
     """Every method takes the guild first and sees no other guild's rows.
 
-    `captured`: whether chat messages that were made examples are learned from. If not, `current`, `changed_since` and
-    `newest_changes`, from which everything learns, leave them out; they can still be seen, labelled and deleted.
+    `captured`: whether chat messages that were made examples are learned from. If not, `current`, `changed_since`,
+    `lost_since` and `newest_changes`, from which everything learns, leave them out; they can still be seen, labelled
+    and deleted.
     """
 
     def __init__(self, db: Database, *, captured: bool = False) -> None:
@@ -264,19 +265,33 @@ class Examples:
         )
         return changed
 
-    async def removed_since(self, guild: str, classifier_id: int, event_id: int) -> int:
-        """How many examples that had been labelled by `event_id` were removed after it, and still are."""
+    async def lost_since(self, guild: str, classifier_id: int, event_id: int, until: int = LAST_EVENT) -> int:
+        """How many examples were labelled as of `event_id`, have an event up to `until` since, and no label any more.
+
+        Their labels were taken back, or became a tie or an archived label, or they were removed. None of them is among
+        those that `changed_since` counts.
+        """
         at = (guild, classifier_id)
-        removed: int = await self._db.read(
+        lost: int = await self._db.read(
             lambda connection: value(
                 connection,
-                "SELECT count(*) FROM examples WHERE guild = ? AND classifier_id = ? AND removed_at IS NOT NULL "
-                "AND id IN (SELECT example_id FROM removals WHERE guild = ? AND classifier_id = ? AND id > ?) "
-                "AND id IN (SELECT example_id FROM label_events WHERE guild = ? AND classifier_id = ? AND id <= ?)",
-                (*at, *at, event_id, *at, event_id),
+                # INDEXED BY: SQLite would look through all old events by age. The current label last: it takes longest.
+                "SELECT count(*) FROM ("
+                "SELECT example_id FROM label_events WHERE guild = ? AND classifier_id = ? AND id > ? AND id <= ? "
+                "UNION SELECT example_id FROM removals WHERE guild = ? AND classifier_id = ? AND id > ? AND id <= ?"
+                ") AS event CROSS JOIN examples AS example ON example.id = event.example_id "
+                "WHERE (? OR example.source <> 'message') "
+                "AND EXISTS (SELECT 1 FROM label_events AS old INDEXED BY label_events_of_an_example "
+                "WHERE old.guild = ? AND old.classifier_id = ? AND old.example_id = example.id AND old.id <= ? "
+                "AND old.kind <> 'retraction' "
+                "AND NOT EXISTS (SELECT 1 FROM label_events AS undo WHERE undo.guild = old.guild "
+                "AND undo.undoes = old.id AND undo.id <= ?)) "
+                "AND NOT EXISTS (SELECT 1 FROM current_labels AS now WHERE now.guild = ? AND now.classifier_id = ? "
+                "AND now.example_id = example.id)",
+                (*at, event_id, until, *at, event_id, until, self._captured, *at, event_id, event_id, *at),
             )
         )
-        return removed
+        return lost
 
     async def newest_changes(self, guild: str, classifier_id: int, since: int, limit: int) -> list[ChangedText]:
         """Examples with an event newer than `since`, the newest event first, at most `limit`.

@@ -106,9 +106,10 @@ class InstantMemory:
 
         To swap, give it to `go_live`: labels that came in between are caught up.
 
-        Without newer labels it is the version with its own head, revision 0. Otherwise the head is fitted on the label
-        names and the train rows (never a golden one), starting from `version_head` if there is one. `version` None is
-        version 0, the base encoder. A classifier without labels gets an empty head, with which `Engine.answer` says so.
+        Where no text got another label since, or lost its own, it is the version with its own head, revision 0.
+        Otherwise the head is fitted on the label names and the train rows (never a golden one), starting from
+        `version_head` if there is one. `version` None is version 0, the base encoder. A classifier without labels gets
+        an empty head, with which `Engine.answer` says so.
         `label_ids` belong to the labels of `version_head`: it answers with the names that they have now.
 
         Raises:
@@ -355,6 +356,7 @@ class InstantMemory:
         prior = None
         if origin.head is not None:
             prior = named.call(origin.head, origin.label_ids)
+            changed += await self._examples.lost_since(guild, classifier_id, trained_to, newest)
             changed = max(changed, _relabelled(origin, named.labels))
             if not changed:
                 return _State(named, [], newest, 0, prior)
@@ -429,11 +431,15 @@ def _left_behind(change: ChangedText) -> bool:
 
 
 def _revision(origin: Origin, fitted: int, labels: Sequence[Label], changes: Sequence[ChangedText]) -> int:
-    """What `_read` will count: the examples with a label that changed since the version was trained."""
+    """What `_read` will count: the examples whose label changed, or was lost, since the version was trained.
+
+    One that the version learned, that was then labelled anew and now lost its label is taken for one that it did not
+    learn: the refit, which has to forget it, counts it.
+    """
     trained_to = origin.version.last_event_id if origin.version else 0
-    gained = sum(change.label is not None and change.before <= trained_to for change in changes)
-    lost = sum(change.label is None and change.before > trained_to for change in changes)
-    return max(fitted + gained - lost, _relabelled(origin, labels))
+    more = sum(change.before <= trained_to and bool(change.label or change.before) for change in changes)
+    fewer = sum(change.before > trained_to and change.label is None for change in changes)
+    return max(fitted + more - fewer, _relabelled(origin, labels))
 
 
 def _relabelled(origin: Origin, labels: Sequence[Label]) -> int:

@@ -56,7 +56,7 @@ class Requested:
     joined: bool
     """Whether it was running (or waiting) already: a second request joins the first."""
     new_since: int
-    """Labelled texts that the newest version has not been trained on."""
+    """Texts that got another label, or lost theirs, since the newest version was trained."""
 
 
 class TrainingService:
@@ -125,7 +125,7 @@ class TrainingService:
     async def _new_since(self, classifier: Classifier, versions: Sequence[ModelVersion]) -> int:
         trained_to = max((version.last_event_id for version in versions), default=0)
         changed = await self._examples.changed_since(classifier.guild, classifier.id, trained_to)
-        return changed + await self._examples.removed_since(classifier.guild, classifier.id, trained_to)
+        return changed + await self._examples.lost_since(classifier.guild, classifier.id, trained_to)
 
     async def _attempt(
         self, classifier: Classifier, versions: Sequence[ModelVersion], new_since: int, *, asked: bool

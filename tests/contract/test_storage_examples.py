@@ -342,6 +342,31 @@ async def test_changed_since_counts_examples_not_events(store: Store, triage: Tr
     assert await store.examples.changed_since(GUILD, triage.id, tie.event.id + 1) == 0
 
 
+async def test_lost_since_counts_texts_that_had_a_label_and_have_none(store: Store, triage: Triage) -> None:
+    at = (GUILD, triage.id)
+    taken_back = await say(store, triage, "maria", "bug", "taken back")
+    await say(store, triage, "maria", "bug", "disputed")
+    removed = await say(store, triage, "maria", "bug", "removed")
+    put_right = await say(store, triage, "maria", "bug", "put right")
+    long_gone = await say(store, triage, "maria", "bug", "long gone")
+    await store.examples.retract(GUILD, long_gone.event.id, "maria", 6.0)
+    await say(store, triage, "maria", "bug", "untouched")
+    since = await store.examples.newest_event(*at)
+    assert await store.examples.lost_since(*at, since) == 0
+    await store.examples.retract(GUILD, taken_back.event.id, "maria", 7.0)
+    await say(store, triage, "jonas", "question", "disputed")
+    until = await store.examples.newest_event(*at)
+    await store.examples.remove(GUILD, removed.example.id, "maria", 7.0)
+    await say(store, triage, "maria", "question", "put right")
+    for text in ("long gone", "new"):
+        again = await say(store, triage, "maria", "bug", text)
+        await store.examples.retract(GUILD, again.event.id, "maria", 8.0)
+    assert await store.examples.lost_since(*at, since) == 3
+    assert await store.examples.lost_since(*at, since, until) == 2
+    assert await store.examples.lost_since(*at, 0) == 0
+    assert await store.examples.changed_since(*at, since) == 1, put_right.example.text
+
+
 async def test_history_and_annotators(store: Store, triage: Triage) -> None:
     first = await say(store, triage, "maria", "bug", "one")
     await store.examples.retract(GUILD, first.event.id, "maria", 6.0)
@@ -402,6 +427,13 @@ async def test_chat_messages_are_learned_from_only_while_they_are_captured(
         "said" if captured else "typed"
     ]
     assert await store.examples.changed_since(*at, 0) == count
+    since = await store.examples.newest_event(*at)
+    for write in await store.writes.history(GUILD, "maria", triage.id):
+        await store.examples.retract(GUILD, write.event.id, "maria", 2.0)
+    assert await store.examples.lost_since(*at, since) == count
+    for write in await store.writes.history(GUILD, "maria", triage.id):
+        if write.event.undoes is not None:
+            await store.examples.give_again(GUILD, write.event.id, "maria", 3.0)
     assert sum(label.total for label in await store.classifiers.label_counts(*at)) == count
     assert len(await store.rounds.pool(*at, 9)) == await store.rounds.waiting(*at) == count
     assert await now(store, triage, "said") == "bug", "people see it all the same"

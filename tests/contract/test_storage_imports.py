@@ -141,15 +141,15 @@ async def test_removing_and_coming_back_are_newer_than_every_event_before(store:
     (change,) = await store.examples.newest_changes(GUILD, triage.id, first.event.id, 9)
     assert (change.text, change.label, change.before) == (TRAIN_TEXT, None, first.event.id)
     assert await store.examples.changed_since(GUILD, triage.id, first.event.id) == 0
-    assert await store.examples.removed_since(GUILD, triage.id, first.event.id) == 1
-    assert await store.examples.removed_since(GUILD, triage.id, removed) == 0
+    assert await store.examples.lost_since(GUILD, triage.id, first.event.id) == 1
+    assert await store.examples.lost_since(GUILD, triage.id, removed) == 0
     second = await say(store, triage, "maria", "bug", "another")
     assert second.event.id > removed, "no label event has the number of a removal"
     await store.examples.restore(GUILD, first.example.id, "maria", 7.0)
     (change,) = await store.examples.newest_changes(GUILD, triage.id, second.event.id, 9)
     assert (change.text, change.label, change.before) == (TRAIN_TEXT, "bug", 0)
     assert await store.examples.changed_since(GUILD, triage.id, second.event.id) == 1
-    assert await store.examples.removed_since(GUILD, triage.id, first.event.id) == 0
+    assert await store.examples.lost_since(GUILD, triage.id, first.event.id) == 0
 
 
 async def test_a_removed_text_of_the_pool_can_be_removed_before_any_event(store: Store, triage: Triage) -> None:

@@ -47,7 +47,7 @@ READS: dict[str, tuple[Call, Any]] = {
     "examples.find": (lambda s, t, e: s.examples.find(STRANGER, t.id, "secret"), None),
     "examples.newest_event": (lambda s, t, e: s.examples.newest_event(STRANGER, t.id), 0),
     "examples.changed_since": (lambda s, t, e: s.examples.changed_since(STRANGER, t.id, 0), 0),
-    "examples.removed_since": (lambda s, t, e: s.examples.removed_since(STRANGER, t.id, 0), 0),
+    "examples.lost_since": (lambda s, t, e: s.examples.lost_since(STRANGER, t.id, e), 0),
     "examples.newest_changes": (lambda s, t, e: s.examples.newest_changes(STRANGER, t.id, 0, 9), []),
     "examples.annotator_names": (lambda s, t, e: s.examples.annotator_names(STRANGER), {}),
     "opinions.of": (lambda s, t, e: s.opinions.of(STRANGER, t.id, [1, 2]), []),

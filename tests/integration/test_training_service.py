@@ -109,6 +109,21 @@ async def test_second_request_joins_the_first_and_the_same_labels_are_not_traine
     assert len(trainer.specs) == 1
 
 
+@pytest.mark.parametrize("asked", [True, False])
+async def test_labels_that_were_taken_back_are_a_reason_to_train(system: System, asked: bool) -> None:
+    classifier = await taught(system)
+    for n in range(20):
+        await system.services.labeling.label(MEMBER, classifier, f"vandalised {n}", "bug", Source.API)
+    assert (await train(system, classifier))[0] is JobState.SUCCEEDED
+    preview = await system.services.reverting.preview(LEAD, classifier, MEMBER.id, "1h")
+    await system.services.reverting.confirm(LEAD, preview.draft_id)
+    again = await system.services.training.request(LEAD, classifier, asked=asked)
+    assert isinstance(again, Requested)
+    assert again.new_since == 20
+    assert (await system.services.training.wait("g", again.job.id)).job.state is JobState.SUCCEEDED
+    assert isinstance(await system.services.training.request(LEAD, classifier, asked=asked), NotYet)
+
+
 @pytest.mark.parametrize("retryable", [True, False])
 async def test_a_failure_that_may_pass_is_tried_three_times_and_another_once(
     system: System, trainer: FakeTrainer, retryable: bool

@@ -214,6 +214,25 @@ async def test_newer_labels_correct_a_versions_head_and_are_counted(team: Team) 
     assert await team.ask("trained on this") == ("praise", "v3+3")
 
 
+async def test_labels_that_a_version_learned_and_that_are_taken_back_are_unlearned_and_counted(team: Team) -> None:
+    await team.begin(*LABELS)
+    for text in ("thank you", "zebra umbrella"):
+        await team.teach(text, "praise" if text == "thank you" else "bug")
+    newest = await team.examples.newest_event(GUILD, team.classifier.id)
+    own = team.head("bug")
+    await team.serve(team.version(3, newest), own)
+    await team.undo()
+    assert not await team.memory._catch_up(team.classifier.id), "only the refit can forget"
+    assert team.current.version == "v3+1"
+    await team.settle()
+    assert team.current.version == "v3+1"
+    assert not np.array_equal(team.current.head.bias, own.bias)
+    assert (await team.ask("thank you"))[0] == "praise"
+    await team.teach("zebra umbrella", "bug")
+    await team.settle()
+    assert team.current.version == "v3+1"
+
+
 async def test_a_label_that_a_version_was_not_trained_with_is_among_its_answers(team: Team) -> None:
     await team.begin(*LABELS)
     own = team.head("praise")
