@@ -246,6 +246,22 @@ class Examples:
         )
         return newest
 
+    async def newest_events(self, guild: str, classifier_id: int) -> dict[int, int]:
+        """By example id, the id of its newest event: a label, a retraction, a removal or a return."""
+        at = (guild, classifier_id)
+        found = await self._db.read(
+            lambda connection: rows(
+                connection,
+                "SELECT example_id, max(id) FROM ("
+                "SELECT example_id, id FROM label_events INDEXED BY label_events_of_an_example "
+                "WHERE guild = ? AND classifier_id = ? "
+                "UNION ALL SELECT example_id, id FROM removals WHERE guild = ? AND classifier_id = ?"
+                ") GROUP BY example_id",
+                (*at, *at),
+            )
+        )
+        return dict(found)
+
     async def changed_since(self, guild: str, classifier_id: int, event_id: int, until: int = LAST_EVENT) -> int:
         """How many examples have a current label and an event newer than `event_id`, not newer than `until`.
 

@@ -43,8 +43,8 @@ LONGEST_REST = 5.0
 """Seconds of rest at most: the first refit of an import encodes every text and takes longer than any later one."""
 
 MOST_ROWS = 20_000
-"""Rows of one refit at most, the newest examples: 31 MB of vectors at 384 dimensions. What a version was trained on is
-in its own head already."""
+"""Rows of one refit at most, those whose labels are newest: 31 MB of vectors at 384 dimensions. What a version was
+trained on is in its own head already."""
 
 NICENESS = 10
 """By how much a fitting thread is nicer than the others (Linux): answers and corrections come first."""
@@ -363,7 +363,10 @@ class InstantMemory:
         rows = await self._examples.current(guild, classifier_id)
         known = {label.name for label in named.labels}
         usable = [row for row in rows if row.split is Split.TRAIN and row.label in known]
-        return _State(named, usable[-MOST_ROWS:], newest, changed, prior)
+        if len(usable) > MOST_ROWS:
+            events = await self._examples.newest_events(guild, classifier_id)
+            usable = await asyncio.to_thread(_newest, usable, events)
+        return _State(named, usable, newest, changed, prior)
 
     async def _names(self, classifier: Classifier) -> _Names:
         # The change before the labels: one that comes between takes part but is not promised.
@@ -423,6 +426,13 @@ class _Corrected(Served):
     fitted: Served
     complete: bool
     """Whether every newer label takes part, also those that were taken back."""
+
+
+def _newest(rows: Sequence[LabelledText], events: Mapping[int, int]) -> list[LabelledText]:
+    """The `MOST_ROWS` that were labelled last, in the order given: an old text that was put right is among them."""
+    last = sorted(rows, key=lambda row: events.get(row.example_id, 0))[-MOST_ROWS:]
+    kept = {row.example_id for row in last}
+    return [row for row in rows if row.example_id in kept]
 
 
 def _left_behind(change: ChangedText) -> bool:

@@ -342,6 +342,18 @@ async def test_changed_since_counts_examples_not_events(store: Store, triage: Tr
     assert await store.examples.changed_since(GUILD, triage.id, tie.event.id + 1) == 0
 
 
+async def test_the_newest_event_of_an_example_may_be_its_removal_or_return(store: Store, triage: Triage) -> None:
+    first = await say(store, triage, "maria", "bug", "one")
+    second = await say(store, triage, "maria", "bug", "two")
+    await say(store, triage, "jonas", "question", "one")
+    at, ids = (GUILD, triage.id), (first.example.id, second.example.id)
+    newest = await store.examples.newest_event(*at)
+    assert await store.examples.newest_events(*at) == {ids[0]: newest, ids[1]: second.event.id}
+    await store.examples.remove(GUILD, second.example.id, "maria", 6.0)
+    newest_of_all = await store.examples.newest_event(*at)
+    assert await store.examples.newest_events(*at) == {ids[0]: newest, ids[1]: newest_of_all}
+
+
 async def test_lost_since_counts_texts_that_had_a_label_and_have_none(store: Store, triage: Triage) -> None:
     at = (GUILD, triage.id)
     taken_back = await say(store, triage, "maria", "bug", "taken back")

@@ -46,6 +46,7 @@ READS: dict[str, tuple[Call, Any]] = {
     "examples.current": (lambda s, t, e: s.examples.current(STRANGER, t.id), []),
     "examples.find": (lambda s, t, e: s.examples.find(STRANGER, t.id, "secret"), None),
     "examples.newest_event": (lambda s, t, e: s.examples.newest_event(STRANGER, t.id), 0),
+    "examples.newest_events": (lambda s, t, e: s.examples.newest_events(STRANGER, t.id), {}),
     "examples.changed_since": (lambda s, t, e: s.examples.changed_since(STRANGER, t.id, 0), 0),
     "examples.lost_since": (lambda s, t, e: s.examples.lost_since(STRANGER, t.id, e), 0),
     "examples.newest_changes": (lambda s, t, e: s.examples.newest_changes(STRANGER, t.id, 0, 9), []),

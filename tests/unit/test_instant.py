@@ -279,6 +279,20 @@ async def test_the_newest_examples_are_used_where_there_are_too_many(
     assert [text for text in team.encoder.texts if text in train] == train[-3:]
 
 
+async def test_an_old_text_that_was_put_right_is_among_the_newest(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instant, "MOST_ROWS", 5)
+    await team.begin(*LABELS)
+    assert await team.teach("zebra umbrella", "praise") is Split.TRAIN
+    for index in range(20):
+        await team.teach(f"text {index}", "praise")
+    newest = await team.examples.newest_event(GUILD, team.classifier.id)
+    await team.serve(team.version(3, newest), team.head("praise"))
+    await team.teach("zebra umbrella", "bug")
+    await team.settle()
+    await team.refitted()
+    assert await team.ask("zebra umbrella") == ("bug", "v3+1")
+
+
 async def test_many_touches_are_few_refits(team: Team) -> None:
     await team.begin(*LABELS)
     await team.serve()
