@@ -115,7 +115,8 @@ async def _open_core(settings: Settings, stack: AsyncExitStack) -> Core:
     # What is kept
     database = await stack.enter_async_context(Database(settings.space / "pupil.db"))
     stores = Stores.over(database, captured=settings.capture_messages)
-    sweep(settings.models)
+    for folder in (settings.models, settings.snapshots):
+        sweep(folder)
     # What trains
     trainer = await stack.enter_async_context(open_trainer(settings))
     # What answers

@@ -141,7 +141,7 @@ def verify(directory: Path, artifact: str | None = None) -> Manifest:
 
 
 def sweep(root: Path) -> None:
-    """Remove what a crash left half-written (`*.part`) in `root`. Only while nobody seals or downloads there."""
+    """Remove what a crash left half-written (`*.part`) in `root`. Only while nobody writes there."""
     with file_errors(f"removing left-overs in {root}"):
         for path in root.glob(f"*{PART}"):
             if path.is_dir() and not path.is_symlink():

@@ -99,6 +99,13 @@ class Keeping:
         found = await self._db.read(lambda connection: rows(connection, _UNNEEDED_SNAPSHOTS, {"before": before}))
         return [each["snapshot"] for each in found]
 
+    async def named_snapshots(self) -> set[str]:
+        """Training files of all jobs, whatever became of them, and of all versions."""
+        found = await self._db.read(
+            lambda connection: rows(connection, "SELECT snapshot FROM jobs UNION SELECT snapshot FROM versions")
+        )
+        return {each["snapshot"] for each in found}
+
     async def bases(self, export: int) -> list[str]:
         """Artifacts of the base encoders that may answer, in any precision (noted by `bot.services.serving`).
 

@@ -60,6 +60,11 @@ def snapshot_path(root: Path, sha256: str) -> Path:
     return root / f"{sha256}.jsonl"
 
 
+def snapshots_in(root: Path) -> set[str]:
+    """The ids of the snapshot files that are there, whole or damaged."""
+    return {found[1] for path in root.glob("*.jsonl") if (found := _FILE_NAME.fullmatch(path.name))}
+
+
 def write_snapshot(content: SnapshotContent, root: Path) -> str:
     """Write `content` to `root/<sha256>.jsonl` and return the sha256 (64 hex digits).
 

@@ -21,7 +21,7 @@ from bot.services.people import Actor
 from bot.services.serving import Serving
 from storage.errors import DamagedFile, PupilError
 from storage.records import Erasure, Holdings, version_name
-from storage.snapshots import read_snapshot, snapshot_path
+from storage.snapshots import read_snapshot, snapshot_path, snapshots_in
 from storage.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class PrivacyService:
         freezing: held by whoever writes a training file until its job is stored.
         """
         self._privacy = stores.privacy
+        self._keeping = stores.keeping
         self._classifiers = stores.classifiers
         self._consent = consent
         self._serving = serving
@@ -104,7 +105,9 @@ class PrivacyService:
         # A training file written meanwhile would hold the texts, and nobody would know that it has to go.
         async with self._freezing:
             snapshots = await self._privacy.snapshots(actor.guild)
-            held = await asyncio.to_thread(_held, self._snapshots, snapshots)
+            # One that a crash left without a job may hold the texts all the same.
+            nobodys = await asyncio.to_thread(snapshots_in, self._snapshots) - await self._keeping.named_snapshots()
+            held = await asyncio.to_thread(_held, self._snapshots, actor.guild, [*snapshots, *nobodys])
             erased = await self._privacy.forget(actor.guild, actor.id, held)
         relearned = await self._relearn(actor.guild, erased)
         # A fit that was under way may have cached a vector of a text that is gone.
@@ -149,13 +152,14 @@ class PrivacyService:
         return learned, tuple(name for name, snapshot in versions if snapshot not in held)
 
 
-def _held(root: Path, snapshots: list[str]) -> dict[str, frozenset[int]]:
-    """The ids of the examples in each snapshot file that is there and whole."""
+def _held(root: Path, guild: str, snapshots: list[str]) -> dict[str, frozenset[int]]:
+    """The ids of the examples in each snapshot file of this guild that is there and whole."""
     held = {}
     for snapshot in snapshots:
         try:
             content = read_snapshot(snapshot_path(root, snapshot))
         except DamagedFile:
             continue
-        held[snapshot] = frozenset(row.id for row in content.rows)
+        if content.guild == guild:
+            held[snapshot] = frozenset(row.id for row in content.rows)
     return held

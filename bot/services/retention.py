@@ -16,7 +16,7 @@ from pathlib import Path
 
 from storage.artifacts import delete, is_artifact_id, read_manifest
 from storage.errors import ArtifactError
-from storage.snapshots import snapshot_path
+from storage.snapshots import snapshot_path, snapshots_in
 from storage.stores import Stores
 from trainer.model.encoder import ENCODER_FILES, digest_of
 from trainer.protocol import BASE_EXPORT, learned
@@ -80,9 +80,11 @@ class RetentionService:
 
     async def _sweep_snapshots(self, before: float) -> None:
         async with self._freezing:
-            unneeded = await self._keeping.unneeded_snapshots(before)
+            unneeded = set(await self._keeping.unneeded_snapshots(before))
+            # A crash came before the job was stored: nobody will ever ask for these.
+            unneeded |= await asyncio.to_thread(snapshots_in, self._snapshots) - await self._keeping.named_snapshots()
             began_with = await asyncio.to_thread(_learned, self._models, await self._keeping.kept())
-            for snapshot in set(unneeded) - began_with:
+            for snapshot in unneeded - began_with:
                 path = snapshot_path(self._snapshots, snapshot)
                 if path.exists():
                     path.unlink(missing_ok=True)

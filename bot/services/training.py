@@ -32,7 +32,7 @@ from storage.records import (
     TrainingJob,
     version_name,
 )
-from storage.snapshots import SnapshotContent, SnapshotLabel, SnapshotRow, write_snapshot
+from storage.snapshots import SnapshotContent, SnapshotLabel, SnapshotRow, snapshot_path, write_snapshot
 from storage.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class TrainingService:
         self._examples = stores.examples
         self._jobs = stores.jobs
         self._registry = stores.registry
+        self._keeping = stores.keeping
         self._schedules = stores.schedules
         self._runner = runner
         self._snapshots = snapshots
@@ -149,23 +150,28 @@ class TrainingService:
         snapshot = await asyncio.to_thread(write_snapshot, content, self._snapshots)
         champion = await self._registry.champion(classifier.guild, classifier.id)
         now = time.time()
-        job, created = await self._jobs.create(
-            TrainingJob(
-                id=secrets.token_hex(8),
-                guild=classifier.guild,
-                classifier_id=classifier.id,
-                key=self._key(classifier, snapshot, champion),
-                snapshot=snapshot,
-                champion=champion,
-                state=JobState.QUEUED,
-                attempt=0,
-                requested_by=actor.id,
-                reason=reason,
-                created_at=now,
-                updated_at=now,
-                channel_id=channel_id,
-            )
+        wanted = TrainingJob(
+            id=secrets.token_hex(8),
+            guild=classifier.guild,
+            classifier_id=classifier.id,
+            key=self._key(classifier, snapshot, champion),
+            snapshot=snapshot,
+            champion=champion,
+            state=JobState.QUEUED,
+            attempt=0,
+            requested_by=actor.id,
+            reason=reason,
+            created_at=now,
+            updated_at=now,
+            channel_id=channel_id,
         )
+        try:
+            job, created = await self._jobs.create(wanted)
+        except PupilError:
+            await self._drop_unnamed(snapshot)
+            raise
+        if not created:
+            await self._drop_unnamed(snapshot)
         if not created and job.state.is_final:
             return NotYet(f"These labels were trained already: that was {version_name(job.version or 0)}.")
         if created:
@@ -176,6 +182,11 @@ class TrainingService:
             await self._runner.announce(job)
             self.take_up()
         return job, created
+
+    async def _drop_unnamed(self, snapshot: str) -> None:
+        """Deletes a training file that no job needs: whoever forgets texts, or clears up, goes by the jobs."""
+        if snapshot not in await self._keeping.named_snapshots():
+            await asyncio.to_thread(snapshot_path(self._snapshots, snapshot).unlink, missing_ok=True)
 
     async def _is_as_now(self, classifier: Classifier, version: ModelVersion) -> bool:
         """Whether a training of the same labels would begin today where this version's began, by the same recipe."""

@@ -205,6 +205,7 @@ OTHERWISE = {
     "keeping.classifiers",
     "keeping.gone",
     "keeping.kept",
+    "keeping.named_snapshots",
     "keeping.unneeded_snapshots",
     "keeping.unused",
     "keeping.vector_encoders",

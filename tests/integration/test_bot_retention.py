@@ -19,6 +19,7 @@ from storage.artifacts import read_manifest, verify
 from storage.errors import ArtifactError, Conflict
 from storage.records import Classifier, JobState, ModelVersion, Source, VersionState
 from storage.settings import Settings, load_settings
+from storage.snapshots import read_snapshot, snapshot_path, write_snapshot
 from tests.fakes.fake_trainer import FakeTrainer, report_of, system_with
 from tests.fakes.tiny_encoder import make_tiny_base
 
@@ -228,6 +229,20 @@ async def test_lineage_keeps_what_rows_do_not_name(
     assert found[1].snapshot in snapshots(settings)
 
 
+async def test_training_files_of_which_no_training_came_go(system: System, settings: Settings) -> None:
+    """As a kill leaves them between the file and the row of the job."""
+    classifier = await trained(system)
+    (needed,) = snapshots(settings)
+    content = read_snapshot(snapshot_path(settings.snapshots, needed))
+    write_snapshot(replace(content, last_event_id=0), settings.snapshots)
+    (settings.snapshots / f"{'0' * 64}.jsonl").write_text("damaged")
+    (settings.snapshots / "notes.txt").write_text("somebody else's")
+    await system.services.retention.sweep()
+    assert snapshots(settings) == {needed, "notes"}
+    (settings.snapshots / "notes.txt").unlink()
+    await check(system, settings, classifier)
+
+
 async def test_a_training_under_way_keeps_its_files(system: System, trainer: FakeTrainer, settings: Settings) -> None:
     classifier = await trained(system, versions=2)
     trainer.gate.clear()
@@ -328,9 +343,12 @@ async def test_a_crash_after_the_decision_is_made_good_at_the_start(
         first = (await versions_of(system, classifier))[1]
         assert await system.stores.keeping.let_go("g", classifier.id, 1, time.time(), time.time()) == [1]
         assert first.artifact in models(settings)
+    half = settings.snapshots / f"{first.snapshot}.jsonl.01234567.part"
+    half.write_text("every text of the server")
     async with system_with(trainer, tmp_path / "data", monkeypatch, **KEEP) as system:
         await check(system, settings, classifier)
         assert first.artifact not in models(settings)
+        assert not half.exists()
 
 
 async def test_the_clock_wakes_it_once_a_day_and_the_defaults_keep_ten(
@@ -354,6 +372,17 @@ async def test_the_clock_wakes_it_once_a_day_and_the_defaults_keep_ten(
         assert len(swept) == 3
         await check(system, settings, classifier)
         assert all(each.files_deleted_at is None for each in (await versions_of(system, classifier)).values())
+
+
+async def test_forgetting_reaches_training_files_of_which_no_training_came(system: System, settings: Settings) -> None:
+    await trained(system)
+    (needed,) = snapshots(settings)
+    content = read_snapshot(snapshot_path(settings.snapshots, needed))
+    write_snapshot(replace(content, last_event_id=0), settings.snapshots)
+    elsewhere = write_snapshot(replace(content, guild="h"), settings.snapshots)
+    receipt = await system.services.privacy.forget(LEAD)
+    assert (receipt.learned, receipt.waiting) == (("triage v1",), 0)
+    assert snapshots(settings) == {elsewhere}, "it is not about this server"
 
 
 async def test_forgetting_names_no_version_that_has_no_files(

@@ -79,6 +79,10 @@ async def train(system: System, classifier: Classifier) -> tuple[JobState, str |
     return update.job.state, update.job.error
 
 
+def training_files(tmp_path: Path) -> set[str]:
+    return {path.stem for path in load_settings(data=tmp_path / "data").snapshots.iterdir()}
+
+
 def spoil(tmp_path: Path, artifact: str) -> None:
     path = load_settings(data=tmp_path / "data").space / "models" / artifact / "tokenizer.json"
     path.write_bytes(path.read_bytes()[:-10])
@@ -107,6 +111,54 @@ async def test_second_request_joins_the_first_and_the_same_labels_are_not_traine
     assert (await system.services.training.wait("g", first.job.id)).job.state is JobState.SUCCEEDED
     assert isinstance(await system.services.training.request(LEAD, classifier), NotYet)
     assert len(trainer.specs) == 1
+
+
+async def test_two_requests_at_once_leave_one_training_file(
+    system: System, trainer: FakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second has looked for a training before the first stored its own, and a label came in between."""
+    classifier = await taught(system)
+    trainer.gate.clear()
+    create = system.stores.jobs.create
+
+    async def label_first(job: TrainingJob) -> tuple[TrainingJob, bool]:
+        await system.services.labeling.label(LEAD, classifier, f"came with {job.id}", "bug", Source.API)
+        return await create(job)
+
+    monkeypatch.setattr(type(system.stores.jobs), "create", lambda self, job: label_first(job))
+    one, other = await asyncio.gather(*(system.services.training.request(LEAD, classifier) for _ in range(2)))
+    assert isinstance(one, Requested)
+    assert isinstance(other, Requested)
+    assert (one.job.id, one.joined, other.joined) == (other.job.id, False, True)
+    assert training_files(tmp_path) == {one.job.snapshot}
+    trainer.gate.set()
+    assert (await system.services.training.wait("g", one.job.id)).job.state is JobState.SUCCEEDED
+
+
+async def test_a_job_that_cannot_be_stored_leaves_no_training_file(
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = await taught(system)
+
+    async def full(*_: object) -> object:
+        raise DiskFull("The disk is full.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(system.stores.jobs), "create", full)
+        with pytest.raises(DiskFull):
+            await system.services.training.request(LEAD, classifier)
+    assert training_files(tmp_path) == set()
+    assert await train(system, classifier) == (JobState.SUCCEEDED, None)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(system.stores.jobs), "create", full)
+        patched.setattr(type(system.stores.registry), "list", nothing)
+        with pytest.raises(DiskFull):
+            await system.services.training.request(LEAD, classifier)
+    assert len(training_files(tmp_path)) == 1, "the same file is of the training before"
+
+
+async def nothing(*_: object) -> list[object]:
+    return []
 
 
 @pytest.mark.parametrize("asked", [True, False])

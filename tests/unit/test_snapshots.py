@@ -19,6 +19,7 @@ from storage.snapshots import (
     SnapshotRow,
     read_snapshot,
     snapshot_path,
+    snapshots_in,
     write_snapshot,
 )
 
@@ -95,6 +96,14 @@ def test_the_format_is_pinned(tmp_path: Path) -> None:
     """An id that changed by accident would make every old snapshot unreadable and every job new."""
     expected = "c27507b1b1ac9df0"
     assert write_snapshot(make_content(), tmp_path)[:16] == expected
+
+
+def test_the_files_of_a_folder_are_told_by_their_names(tmp_path: Path) -> None:
+    sha256 = write_snapshot(make_content(), tmp_path)
+    (tmp_path / f"{'0' * 64}.jsonl").write_text("damaged")
+    for name in (f"{sha256}.jsonl.1.part", "short.jsonl", sha256):
+        (tmp_path / name).write_text("something else")
+    assert snapshots_in(tmp_path) == {sha256, "0" * 64}
 
 
 def test_every_flipped_or_missing_byte_is_noticed(tmp_path: Path) -> None:
