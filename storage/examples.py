@@ -260,7 +260,7 @@ class Examples:
                 (*at, *at),
             )
         )
-        return dict(found)
+        return {int(example): int(event) for example, event in found}
 
     async def changed_since(self, guild: str, classifier_id: int, event_id: int, until: int = LAST_EVENT) -> int:
         """How many examples have a current label and an event newer than `event_id`, not newer than `until`.
