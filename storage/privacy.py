@@ -149,9 +149,19 @@ class Privacy:
         promoted) stay: they say what a team agreed to.
 
         Args:
-            held: by snapshot file, the ids of the examples in it; those that hold a deleted text are noted as doomed.
+            held: by snapshot file, the ids of the examples in it; those that hold a deleted text are noted as doomed,
+                and of each how many of its texts or their labels are deleted (`forgotten_of`).
         """
         return await self._db.write(lambda tables: _forget(tables.conn, guild, person, held))
+
+    async def forgotten_of(self, guild: str, snapshot: str) -> int:
+        """How many texts that a training file held, or their labels, were forgotten since it was written."""
+        found: str | None = await self._db.read(
+            lambda connection: value(
+                connection, "SELECT value FROM state WHERE key = ?", (_forgotten_key(guild, snapshot),)
+            )
+        )
+        return int(found or 0)
 
     async def drop_vectors(self, guild: str, hashes: frozenset[str]) -> None:
         """Delete the cached vectors of texts that are in no classifier of this guild."""
@@ -273,13 +283,24 @@ def _forget(connection: sqlite3.Connection, guild: str, person: str, held: Mappi
         "INSERT INTO doomed_snapshots (guild, snapshot) VALUES (?, ?) ON CONFLICT DO NOTHING",
         [(guild, snapshot) for snapshot in doomed],
     )
+    taught = {snapshot: len(ids & learned) for snapshot, ids in held.items() if ids & learned}
+    connection.executemany(
+        "INSERT INTO state (key, value) VALUES (?, ?) "
+        "ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + excluded.value",
+        [(_forgotten_key(guild, snapshot), str(count)) for snapshot, count in taught.items()],
+    )
     return replace(
         found,
         classifiers=frozenset(each["classifier_id"] for each in (*deleted, *voted)),
         hashes=hashes,
-        snapshots=frozenset(snapshot for snapshot, ids in held.items() if ids & learned),
+        snapshots=frozenset(taught),
         doomed=doomed,
     )
+
+
+def _forgotten_key(guild: str, snapshot: str) -> str:
+    """Of the state: how many texts of a training file were forgotten. Deleted label events leave no other trace."""
+    return f"forgotten:{guild}:{snapshot}"
 
 
 def _forget_questions(connection: sqlite3.Connection, at: Mapping[str, str]) -> None:

@@ -56,7 +56,7 @@ class Requested:
     joined: bool
     """Whether it was running (or waiting) already: a second request joins the first."""
     new_since: int
-    """Texts that got another label, or lost theirs, since the newest version was trained."""
+    """Texts that got another label, or lost theirs, since the newest version was trained; and labels that are gone."""
 
 
 class TrainingService:
@@ -74,6 +74,7 @@ class TrainingService:
         self._jobs = stores.jobs
         self._registry = stores.registry
         self._keeping = stores.keeping
+        self._privacy = stores.privacy
         self._schedules = stores.schedules
         self._runner = runner
         self._snapshots = snapshots
@@ -124,9 +125,16 @@ class TrainingService:
         self._runner.wake()
 
     async def _new_since(self, classifier: Classifier, versions: Sequence[ModelVersion]) -> int:
+        guild, number = classifier.guild, classifier.id
         trained_to = max((version.last_event_id for version in versions), default=0)
-        changed = await self._examples.changed_since(classifier.guild, classifier.id, trained_to)
-        return changed + await self._examples.lost_since(classifier.guild, classifier.id, trained_to)
+        changed = await self._examples.changed_since(guild, number, trained_to)
+        changed += await self._examples.lost_since(guild, number, trained_to)
+        if not versions:
+            return changed
+        # What leaves no label event: labels that the newest version knows and that are in use no more, and forgetting.
+        labels = await self._classifiers.every_label(guild, number)
+        changed += sum(label.archived and label.name in versions[0].labels for label in labels)
+        return changed + await self._privacy.forgotten_of(guild, versions[0].snapshot)
 
     async def _attempt(
         self, classifier: Classifier, versions: Sequence[ModelVersion], new_since: int, *, asked: bool

@@ -95,6 +95,7 @@ READS: dict[str, tuple[Call, Any]] = {
         lambda s, t, e: s.privacy.forget(STRANGER, "maria", {"s" * 64: frozenset({1, 2})}),
         Erasure(0, 0, 0, 0, 0),
     ),
+    "privacy.forgotten_of": (lambda s, t, e: s.privacy.forgotten_of(STRANGER, "s" * 64), 0),
     "privacy.drop_vectors": (lambda s, t, e: s.privacy.drop_vectors(STRANGER, frozenset({"h"})), None),
     "privacy.opt_in": (lambda s, t, e: s.privacy.opt_in(STRANGER, "maria"), None),
     "privacy.is_deleted": (lambda s, t, e: s.privacy.is_deleted(STRANGER, "s" * 64), None),

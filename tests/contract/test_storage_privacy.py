@@ -194,6 +194,8 @@ async def test_a_doomed_file_is_due_once_no_training_needs_it(store: Store, tria
     held = {"s" * 64: frozenset({made.example.id}), "t" * 64: frozenset({made.example.id + 1})}
     erased = await store.privacy.forget(GUILD, "ada", held)
     assert erased.snapshots == erased.doomed == {"s" * 64}
+    assert await store.privacy.forgotten_of(GUILD, "s" * 64) == 1
+    assert await store.privacy.forgotten_of(GUILD, "t" * 64) == 0
     assert await store.privacy.doomed() == []
     await store.db.write(lambda tables: tables.execute("UPDATE jobs SET state = 'failed'"))
     assert await store.privacy.doomed() == [(GUILD, "s" * 64)]

@@ -31,6 +31,7 @@ from storage.errors import (
     NotFound,
     TrainerUnavailable,
 )
+from storage.label_changes import ChangeKind
 from storage.records import CandidateKind, Classifier, JobState, Schedule, Source, TrainingJob, VersionState
 from storage.settings import load_settings
 from tests.fakes.fake_trainer import FakeTrainer, report_of, system_with
@@ -174,6 +175,44 @@ async def test_labels_that_were_taken_back_are_a_reason_to_train(system: System,
     assert again.new_since == 20
     assert (await system.services.training.wait("g", again.job.id)).job.state is JobState.SUCCEEDED
     assert isinstance(await system.services.training.request(LEAD, classifier, asked=asked), NotYet)
+
+
+async def test_forgotten_labels_are_a_reason_to_train_until_a_version_is_without_them(
+    system: System, trainer: FakeTrainer
+) -> None:
+    classifier = await taught(system)
+    for n in range(3):
+        await system.services.labeling.label(MEMBER, classifier, f"mine {n}", "bug", Source.API)
+    trainer.gate.clear()
+    first = await system.services.training.request(LEAD, classifier)
+    assert isinstance(first, Requested)
+    await system.services.privacy.forget(MEMBER)  # while they are being learned
+    trainer.gate.set()
+    assert (await system.services.training.wait("g", first.job.id)).job.state is JobState.SUCCEEDED
+    again = await system.services.training.request(LEAD, classifier)
+    assert isinstance(again, Requested)
+    assert again.new_since == 3
+    assert (await system.services.training.wait("g", again.job.id)).job.state is JobState.SUCCEEDED
+    assert isinstance(await system.services.training.request(LEAD, classifier), NotYet)
+
+
+@pytest.mark.parametrize("kind", [ChangeKind.MERGE, ChangeKind.ARCHIVE])
+async def test_a_label_that_is_gone_is_a_reason_to_train_and_a_description_is_none(
+    system: System, kind: ChangeKind
+) -> None:
+    classifier = await taught(system)
+    await system.services.labeling.import_rows(LEAD, "triage", [(f"idea {n}", "idea") for n in range(3)], Source.FILE)
+    assert (await train(system, classifier))[0] is JobState.SUCCEEDED
+
+    async def change(kind: ChangeKind, words: str = "", into: str = "") -> None:
+        preview = await system.services.curation.preview(LEAD, classifier, kind, "idea", words, into)
+        await system.services.curation.confirm(LEAD, preview.draft_id)
+
+    await change(ChangeKind.DESCRIBE, "what could be")
+    assert isinstance(await system.services.training.request(LEAD, classifier), NotYet)
+    await change(kind, into="praise" if kind is ChangeKind.MERGE else "")
+    assert await train(system, classifier) == (JobState.SUCCEEDED, None)
+    assert isinstance(await system.services.training.request(LEAD, classifier), NotYet)
 
 
 @pytest.mark.parametrize("retryable", [True, False])
