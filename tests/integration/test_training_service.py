@@ -130,7 +130,8 @@ async def test_two_requests_at_once_leave_one_training_file(
     one, other = await asyncio.gather(*(system.services.training.request(LEAD, classifier) for _ in range(2)))
     assert isinstance(one, Requested)
     assert isinstance(other, Requested)
-    assert (one.job.id, one.joined, other.joined) == (other.job.id, False, True)
+    assert one.job.id == other.job.id
+    assert {one.joined, other.joined} == {False, True}
     assert training_files(tmp_path) == {one.job.snapshot}
     trainer.gate.set()
     assert (await system.services.training.wait("g", one.job.id)).job.state is JobState.SUCCEEDED
