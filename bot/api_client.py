@@ -29,20 +29,19 @@ Json = dict[str, Any]
 
 
 class ApiClient:
-    """`async with ApiClient(url, guild=None, key=None) as api`. Safe for concurrent calls.
+    """`async with ApiClient(url, guild=None) as api`. Safe for concurrent calls.
 
     Every method raises the error that the bot told (NotFound, Conflict, Busy ...), or a PupilError when it cannot be
     reached or answers what is no answer.
     """
 
-    def __init__(self, url: str, *, guild: str | None = None, key: str | None = None) -> None:
+    def __init__(self, url: str, *, guild: str | None = None) -> None:
         self.url = url.rstrip("/")
         self._query = {} if guild is None else {"guild": guild}
-        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(headers=self._headers, timeout=TIMEOUT)
+        self._session = aiohttp.ClientSession(timeout=TIMEOUT)
         return self
 
     async def __aexit__(

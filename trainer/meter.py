@@ -15,8 +15,8 @@ from trainer.protocol import Phase, Progress
 LEAST_INTERVAL = 0.25
 """Seconds between two reports of one phase: every report is written to disk and travels."""
 BEAT = 30.0
-"""Seconds between two signs of life where no share of the work can be told. After 900 without any, the trainer and the
-bot take a run for hung; embedding 50,000 texts takes longer."""
+"""Seconds between two signs of life where no share of the work can be told. After 900 without any, the trainer
+takes a run for hung; embedding 50,000 texts takes longer."""
 FIRST_ESTIMATE = 0.02
 """Share of the job after which its speed says something about the rest."""
 

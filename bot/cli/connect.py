@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from yarl import URL
 
 from bot.api_client import NOTICE, ApiClient
 from bot.web.api import add_api
 from storage.errors import StorageError
-from storage.settings import Settings, is_loopback
+from storage.settings import Settings
 
 if TYPE_CHECKING:
     from bot.services.system import Services
@@ -35,7 +34,7 @@ async def connect(settings: Settings, guild: str | None = None) -> AsyncIterator
     """
     url = await find_running(settings)
     if url is not None:
-        async with ApiClient(url, guild=guild, key=key_for(url, settings)) as api:
+        async with ApiClient(url, guild=guild) as api:
             yield api
         return
     _make_space(settings)
@@ -51,20 +50,14 @@ async def connect(settings: Settings, guild: str | None = None) -> AsyncIterator
 
 
 async def find_running(settings: Settings) -> str | None:
-    """The address of the bot that runs on this data directory and answers; None: there is none."""
+    """The address on this machine, which needs no key, of the bot that runs on this data directory and answers; None:
+    there is none."""
     notice = read_notice(settings.space)
     if notice is None or not _is_alive(notice[1]):
         return None
     async with ApiClient(notice[0]) as api:
         # A pid that was given to another process, and a port to another bot, must not be taken for this one.
         return notice[0] if await api.alive_as() == notice[1] else None
-
-
-def key_for(url: str, settings: Settings) -> str | None:
-    """The API key, where it is needed: on a loopback address the caller is `local`, an operator, without one."""
-    if settings.api_key is None or is_loopback(URL(url).host or ""):
-        return None
-    return settings.api_key.get_secret_value()
 
 
 def read_notice(space: Path) -> tuple[str, int] | None:

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bot.api_client import ApiClient
-from bot.cli.connect import find_running, key_for, read_notice
+from bot.cli.connect import find_running, read_notice
 from bot.cli.copies import FILE
 from storage.artifacts import size_of_all
 from storage.errors import InstanceLocked, PupilError
@@ -59,7 +59,7 @@ async def examine(settings: Settings) -> list[Check]:
         check_database(settings, running=url is not None),
         check_models(settings),
         check_base(settings),
-        await (check_trainer(settings) if url is None else _check_running_trainer(settings, url)),
+        await (check_trainer(settings) if url is None else _check_running_trainer(url)),
         check_port(settings, url),
     ]
 
@@ -202,9 +202,9 @@ def _is_safe(url: str) -> bool:
     return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
-async def _check_running_trainer(settings: Settings, url: str) -> Check:
+async def _check_running_trainer(url: str) -> Check:
     try:
-        async with ApiClient(url, key=key_for(url, settings)) as api:
+        async with ApiClient(url) as api:
             trainer = (await api.status())["trainer"]
     except PupilError as error:
         return Check("Trainer", False, str(error))
