@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
@@ -50,7 +51,7 @@ class DiscordSpec:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._components = document["components"]
-        self._validators: dict[int, Draft202012Validator] = {}
+        self._validators: dict[int, jsonschema_rs.Draft202012Validator] = {}
         routes = [
             (method.upper(), path, operation)
             for path, operations in document["paths"].items()
@@ -92,13 +93,16 @@ class DiscordSpec:
         return None
 
     def _judge(self, where: str, schema: dict[str, Any], value: Any) -> str | None:
+        whole = {"$ref": "#/asked", "asked": schema, "components": self._components}
         validator = self._validators.get(id(schema))
         if validator is None:
-            whole = {"$ref": "#/asked", "asked": schema, "components": self._components}
-            validator = self._validators[id(schema)] = Draft202012Validator(whole)
-        error = best_match(validator.iter_errors(value))
-        if error is None:
+            validator = self._validators[id(schema)] = jsonschema_rs.Draft202012Validator(whole)
+        if validator.is_valid(value):
             return None
+        # 150 ms for a message with buttons, where the verdict takes microseconds; but it finds the words for a mistake.
+        error = best_match(Draft202012Validator(whole).iter_errors(value))
+        if error is None:
+            return f"{where}: body: {next(validator.iter_errors(value)).message[:200]}"
         place = "/".join(str(part) for part in error.absolute_path)
         return f"{where}: {place or 'body'}: {error.message[:200]}"
 

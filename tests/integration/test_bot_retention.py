@@ -54,13 +54,17 @@ async def trained(system: System, name: str = "triage", versions: int = 1) -> Cl
     classifier = known.get(name) or await system.services.classifiers.create(LEAD, name, ["bug", "praise"])
     for _ in range(versions):
         there = sum(count.total for count in await system.stores.classifiers.label_counts("g", classifier.id))
-        for n in range(there, there + 24):
-            label = "bug" if n % 2 else "praise"
-            await system.services.labeling.label(LEAD, classifier, f"{name} text {n}", label, Source.API)
+        await teach(system, classifier, there, f"{name} text")
         asked = await system.services.training.request(LEAD, classifier)
         assert isinstance(asked, Requested), asked
         assert (await system.services.training.wait("g", asked.job.id)).job.state is JobState.SUCCEEDED
     return classifier
+
+
+async def teach(system: System, classifier: Classifier, start: int, text: str = "text") -> None:
+    """24 texts labelled in turn, in one write."""
+    rows = [(f"{text} {n}", "bug" if n % 2 else "praise") for n in range(start, start + 24)]
+    await system.services.labeling.import_rows(LEAD, classifier.name, rows, Source.API)
 
 
 async def versions_of(system: System, classifier: Classifier) -> dict[int, ModelVersion]:
@@ -162,9 +166,7 @@ async def test_files_that_became_no_version_go(
         return await asyncio.Event().wait()
 
     monkeypatch.setattr(type(system.stores.registry), "add", wait)
-    for n in range(100, 124):
-        label = "bug" if n % 2 else "praise"
-        await system.services.labeling.label(LEAD, classifier, f"text {n}", label, Source.API)
+    await teach(system, classifier, 100)
     asked = await system.services.training.request(LEAD, classifier)
     assert isinstance(asked, Requested)
     await arrived.wait()
@@ -184,9 +186,12 @@ async def test_cached_vectors_go_with_the_last_files_of_their_encoder(
     async def encoders() -> list[str]:
         return [encoder for _, encoder in await system.stores.keeping.vector_encoders()]
 
-    classifier = await trained(system)
+    classifier = await system.services.classifiers.create(LEAD, "triage", ["bug", "praise"])
+    await teach(system, classifier, 0, "triage text")
+    await system.serving.settle(classifier)
     (first,) = await encoders()
     added = [first]
+    await trained(system)
     for seed in (2, 3, 4):
         trainer.base = make_tiny_base(tmp_path / f"tiny {seed}", seed=seed)
         await trained(system)
@@ -246,9 +251,7 @@ async def test_training_files_of_which_no_training_came_go(system: System, setti
 async def test_a_training_under_way_keeps_its_files(system: System, trainer: FakeTrainer, settings: Settings) -> None:
     classifier = await trained(system, versions=2)
     trainer.gate.clear()
-    for n in range(100, 124):
-        label = "bug" if n % 2 else "praise"
-        await system.services.labeling.label(LEAD, classifier, f"text {n}", label, Source.API)
+    await teach(system, classifier, 100)
     asked = await system.services.training.request(LEAD, classifier)
     assert isinstance(asked, Requested)
     await system.services.promotion.rollback(LEAD, classifier, 0)
@@ -267,9 +270,7 @@ async def test_a_failed_training_asked_for_again_finds_its_training_file(
     """The file is there already, and unneeded, at the moment in which the same labels are to be trained again."""
     classifier = await trained(system)
     trainer.failure = ("It broke.", False)
-    for n in range(100, 124):
-        label = "bug" if n % 2 else "praise"
-        await system.services.labeling.label(LEAD, classifier, f"text {n}", label, Source.API)
+    await teach(system, classifier, 100)
     asked = await system.services.training.request(LEAD, classifier)
     assert isinstance(asked, Requested)
     assert (await system.services.training.wait("g", asked.job.id)).job.state is JobState.FAILED

@@ -264,30 +264,34 @@ async def test_hostile_texts_labels_and_file_names_do_no_harm(stage: RealStage) 
     assert (await labels_of(stage))["😀" * 4000] == "bug"
 
 
-@pytest.mark.parametrize("step", ["read_table", "plan_import", "encode"])
 async def test_the_biggest_file_is_previewed_while_others_are_answered(
-    stage: RealStage, monkeypatch: pytest.MonkeyPatch, step: str
+    stage: RealStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, answered = threading.Event(), threading.Event()
-    work = getattr(imports, step)
+    steps = {step: (threading.Event(), threading.Event()) for step in ("read_table", "plan_import", "encode")}
 
-    def held(*given: Any) -> Any:
-        """Is not done before somebody else has had an answer: on the event loop nobody would ever have one."""
-        done = work(*given)
-        begun.set()
-        assert answered.wait(20), "others waited for the file"
-        return done
+    def hold(step: str) -> None:
+        """It is not done before somebody else has had an answer: on the event loop nobody would ever have one."""
+        work, (begun, answered) = getattr(imports, step), steps[step]
 
-    monkeypatch.setattr(imports, step, held)
+        def held(*given: Any) -> Any:
+            done = work(*given)
+            begun.set()
+            assert answered.wait(20), f"others waited for {step}"
+            return done
+
+        monkeypatch.setattr(imports, step, held)
+
+    for step in steps:
+        hold(step)
     lines = "".join(f'{{"text": "text number {n} of many", "label": "bug"}}\n' for n in range(50_000))
     stage.maria.timeout = 60
     waiting = asyncio.create_task(upload(stage.maria, lines.encode(), "big.jsonl"))
-    await asyncio.to_thread(begun.wait, 40)
-    await stage.ada.command("ask", text="does it wait?")
-    answered.set()
+    for begun, answered in steps.values():
+        assert await asyncio.to_thread(begun.wait, 40)
+        await stage.ada.command("ask", text="does it wait?")
+        answered.set()
     preview = await waiting
     assert "50,000 new texts" in preview.text
-    monkeypatch.setattr(imports, step, work)
     assert "50,000 new texts" in (await stage.maria.click(preview, "Apply")).text
 
 

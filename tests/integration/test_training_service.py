@@ -67,10 +67,17 @@ async def taught(system: System, start: int = 0, count: int = 60) -> Classifier:
     if not await system.stores.classifiers.list("g"):
         await system.services.classifiers.create(LEAD, "triage", ["bug", "praise"])
     classifier = await system.stores.classifiers.get("g", "triage")
-    for n in range(start, start + count):
-        label = "bug" if n % 2 else "praise"
-        await system.services.labeling.label(LEAD, classifier, f"text number {n}", label, Source.API)
+    await teach(system, classifier, start, count, "text number")
     return classifier
+
+
+async def teach(
+    system: System, classifier: Classifier, start: int = 0, count: int = 60, text: str = "other text"
+) -> None:
+    """`count` texts labelled in turn, in one write."""
+    rows = [(f"{text} {n}", "bug" if n % 2 else "praise") for n in range(start, start + count)]
+    lead = replace(LEAD, guild=classifier.guild)
+    await system.services.labeling.import_rows(lead, classifier.name, rows, Source.API)
 
 
 async def train(system: System, classifier: Classifier) -> tuple[JobState, str | None]:
@@ -619,9 +626,7 @@ async def ask(system: System, guild: str, name: str) -> TrainingJob:
     """A training of a new classifier; it may wait."""
     lead = replace(LEAD, guild=guild)
     classifier = await system.services.classifiers.create(lead, name, ["bug", "praise"])
-    rows = [(f"{name} text {n}", "bug" if n % 2 else "praise") for n in range(24)]
-    for text, label in rows:
-        await system.services.labeling.label(lead, classifier, text, label, Source.API)
+    await teach(system, classifier, count=24, text=f"{name} text")
     asked = await system.services.training.request(lead, classifier)
     assert isinstance(asked, Requested), asked
     return asked.job
@@ -754,12 +759,6 @@ class TestBasedOn:
         assert list(trainer.specs.values())[-1].start == based.based_on.artifact
         newest = (await system.services.promotion.versions(other))[0]
         assert newest.decision.endswith(f"Training began at the {told}.")
-
-
-async def teach(system: System, classifier: Classifier, start: int = 0, count: int = 60) -> None:
-    for n in range(start, start + count):
-        label = "bug" if n % 2 else "praise"
-        await system.services.labeling.label(LEAD, classifier, f"other text {n}", label, Source.API)
 
 
 async def two_trained(system: System) -> tuple[Classifier, Classifier]:
