@@ -7,7 +7,7 @@ RAY_STAMP := .venv-ray/.installed
 # Ray listens on every address; a private network namespace keeps its ports to itself where the system permits one.
 ALONE := unshare --net --map-root-user sh -c 'ip link set lo up && exec "$$@"' sh
 
-.PHONY: help run test test-ray faults lint types bench bench-report clean
+.PHONY: help run test test-long test-ray faults lint types bench bench-report clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -21,8 +21,14 @@ $(STAMP): pyproject.toml
 run: $(STAMP)  ## the playground (or Discord, with a token), the trainer and the bot
 	@exec $(BIN)/pupil run
 
-test: $(STAMP)  ## every test, three files at a time
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Tests start hundreds of processes; without bytecode beside the sources each of them would compile the sources anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+test: $(STAMP)  ## the tests, three files at a time
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not long'
+
+test-long: $(STAMP)  ## the few tests that take a minute each: 50,000 texts, 200 kills, two years, the tour in pictures
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m long
 
 $(RAY_STAMP): pyproject.toml
 	@echo 'Setting up .venv-ray, which holds Ray: 2 GB.' >&2

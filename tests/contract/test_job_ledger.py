@@ -284,8 +284,8 @@ class Ledger(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 class TestLedger(Ledger.TestCase):  # type: ignore[name-defined, misc]
     settings = settings(
-        max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
     )

@@ -47,7 +47,7 @@ SETTLED = """async (message) => {
 TRAINED = re.compile(r"^(v1 is live|Kept v0)")
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
 ]

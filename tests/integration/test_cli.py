@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import types
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -596,16 +595,13 @@ def test_commands_work_on_a_data_directory_where_no_bot_runs(tmp_path: Path) -> 
 # The light start
 
 
-def test_help_is_instant_and_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, bot.__main__ as entry, bot.cli.commands as commands\n"
         "code = entry.run(commands.pupil, ['--help'])\n"
         f"found = [name for name in {HEAVY!r} if name in sys.modules]\n"
         "sys.exit(f'imported {found}' if found or code else 0)"
     )
-    started = time.perf_counter()
     done = python("-c", code)
-    took = time.perf_counter() - started
     assert (done.returncode, done.stderr) == (0, "")
     assert "Commands talk to the bot" in done.stdout
-    assert took < 2.0  # 0.2 s on an idle machine; a loaded one is no failure

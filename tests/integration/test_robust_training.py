@@ -288,7 +288,7 @@ def in_a_child(
 
 
 class TestMemory:
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_fifty_thousand_texts(self, base: Path, tmp_path: Path) -> None:
         """480 MB were measured, 550 with 200 labels."""
         found = in_a_child(base, tmp_path / "v", rows=50_000, labels=20, recipe={"most_steps": 20})

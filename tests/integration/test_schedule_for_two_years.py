@@ -82,7 +82,7 @@ class Asking(TrainingService):
         return NotYet("this is a rehearsal")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_no_night_is_lost_and_none_is_taken_twice(tmp_path: Path) -> None:
     chance = random.Random(0)
     taken: dict[int, list[str]] = defaultdict(list)

@@ -19,7 +19,7 @@ def kill(directory: Path, *options: str) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_hundred_kills_lose_no_acknowledged_label(tmp_path: Path) -> None:
     result = kill(tmp_path, "--kills", "200")
     assert (result["kills"], result["lost"], result["problems"]) == (200, 0, [])

@@ -330,7 +330,7 @@ async def test_base_is_exported_once_by_a_real_child(tmp_path: Path) -> None:
             await served.client.base_artifact("nobody/nothing", tmp_path / "models")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_a_real_training_that_is_killed_resumes_and_makes_the_same_version(tmp_path: Path) -> None:
     snapshot, base = many_rows(tmp_path), make_tiny_encoder(tmp_path / "base")
     recipe = {"checkpoint_seconds": 0.0, "least_steps": 200}
