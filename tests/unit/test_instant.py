@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bot.inference import instant
+from bot.inference import heads
 from bot.inference.engine import Engine, Served
 from bot.inference.instant import InstantMemory
 from storage.classifiers import Classifiers
@@ -272,7 +272,7 @@ async def test_a_damaged_cached_vector_is_computed_again(team: Team, damaged: by
 async def test_the_newest_examples_are_used_where_there_are_too_many(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instant, "MOST_ROWS", 3)
+    monkeypatch.setattr(heads, "MOST_ROWS", 3)
     await team.begin(*LABELS)
     train = [text for text in map(str, range(20)) if await team.teach(text, "bug") is Split.TRAIN]
     await team.serve()
@@ -280,7 +280,7 @@ async def test_the_newest_examples_are_used_where_there_are_too_many(
 
 
 async def test_an_old_text_that_was_put_right_is_among_the_newest(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instant, "MOST_ROWS", 5)
+    monkeypatch.setattr(heads, "MOST_ROWS", 5)
     await team.begin(*LABELS)
     assert await team.teach("zebra umbrella", "praise") is Split.TRAIN
     for index in range(20):
@@ -467,7 +467,7 @@ async def test_a_label_of_the_fit_that_is_undone_waits_for_the_refit(team: Team)
 async def test_more_labels_than_a_correction_holds_wait_for_the_refit(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instant, "MOST_NEWER", 3)
+    monkeypatch.setattr(heads, "MOST_NEWER", 3)
     await team.begin(*LABELS)
     await team.serve()
     for index in range(6):
@@ -628,13 +628,13 @@ async def test_a_long_import_into_one_classifier_does_not_hold_up_another(team: 
 
 async def test_the_fit_runs_beside_the_event_loop(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
-    fit_head = instant.fit_head
+    fit_head = heads.fit_head
 
     def noting(*arguments: object, **named: object) -> object:
         threads.append(threading.get_ident())
         return fit_head(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(instant, "fit_head", noting)
+    monkeypatch.setattr(heads, "fit_head", noting)
     await team.begin(*LABELS)
     await team.serve()
     assert threads
