@@ -249,11 +249,12 @@ _STEPS: dict[int, Callable[[SetupState], tuple[str, Rows]]] = {
 }
 
 
-def classifier_form(name: str = "") -> Form:
-    """Names a classifier and its labels; `name`: one that is there already gets more."""
+def classifier_form(name: str = "", typed: str = "") -> Form:
+    """Names a classifier and its labels; `name`: one that is there already gets more. `typed`: labels to begin with."""
     labels = Input(
         "labels",
         "Labels: one per line, or with commas",
+        value=typed,
         placeholder="bug: something is broken\nquestion: somebody wants to know something\npraise",
         long=True,
     )

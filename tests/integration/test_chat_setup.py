@@ -176,6 +176,23 @@ async def test_labels_of_which_one_is_archived_are_not_created_in_part(stage: Re
     assert await stage.services.classifiers.labels(classifier) == before
 
 
+async def test_a_refused_form_is_filled_in_when_it_is_opened_again(stage: RealStage) -> None:
+    refused = await named(stage.maria, name="triage", labels="bug: it breaks\n" + "a" * 61)
+    form = await stage.maria.click(refused, "Name it")
+    assert typed_in(form) == {"name": "triage", "labels": "bug: it breaks\n" + "a" * 61}
+    await stage.maria.submit(form, name="triage", labels="bug: it breaks\nidea")
+    assert await stage.services.classifiers.list(LEAD.guild)
+    again = await stage.maria.click(await stage.maria.command("setup"), "Back")
+    assert typed_in(await stage.maria.click(again, "Add labels")) == {"name": "triage", "labels": ""}
+
+
+def typed_in(form: Reply) -> dict[str, str]:
+    """What stands in the fields of a form."""
+    assert form.modal is not None
+    inputs = [label["component"] for label in form.modal["components"]]
+    return {each["custom_id"]: each.get("value", "") for each in inputs}
+
+
 async def test_more_than_25_labels_and_a_second_form_for_more(stage: RealStage) -> None:
     await named(stage.maria, labels="\n".join(f"label {n}" for n in range(40)))
     classifier = await stage.services.classifiers.resolve(LEAD.guild, None)

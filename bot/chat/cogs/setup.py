@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import discord
 from discord import app_commands
@@ -34,13 +35,25 @@ from bot.services.classifiers import NIGHTLY
 from bot.services.people import Role
 from storage.errors import InvalidInput, UserError
 
+if TYPE_CHECKING:
+    from bot.chat.client import PupilBot
+
 log = logging.getLogger(__name__)
 
-NOTHING_CREATED = "Nothing was created. The labels that you typed are in the file, so that they are not lost."
+NOTHING_CREATED = (
+    "Nothing was created. The labels that you typed are in the file, and in the form when you open it again."
+)
+MOST_REFUSED = 100
+"""Refused forms that are remembered, the newest; each holds a few thousand characters."""
 NUMBER = r"(?P<number>\d{1,12})"
 
 
 class Setup(PupilCog):
+    def __init__(self, bot: PupilBot) -> None:
+        super().__init__(bot)
+        self._refused: dict[tuple[str, str], tuple[str, str]] = {}
+        """By server and person: the name and the labels of a form that could not be used."""
+
     @app_commands.command(description="Set me up (leads): labels, roles, team channel, schedule. Two minutes.")
     async def setup(self, interaction: Interaction) -> None:
         await begin(interaction)
@@ -79,16 +92,22 @@ class Setup(PupilCog):
         actor = self.actor(interaction)
         actor.require(Role.LEAD, "name a classifier")
         state = await self.services.setup.state(actor, int(number or 0))
-        await ask(interaction, classifier_form(state.classifier.name if number and state.classifier else ""))
+        name = state.classifier.name if number and state.classifier else ""
+        await ask(interaction, classifier_form(*self._refused.get((actor.guild, actor.id), (name, ""))))
 
     @pressed(r"setup:named")
     async def named(self, interaction: Interaction) -> None:
         await begin(interaction)
         actor, given = self.actor(interaction), answers(interaction)
+        name, labels = given.get("name", ""), given.get("labels", "")
+        self._refused.pop((actor.guild, actor.id), None)
         try:
-            made = await self.services.setup.name_classifier(actor, given.get("name", ""), given.get("labels", ""))
+            made = await self.services.setup.name_classifier(actor, name, labels)
         except UserError as error:  # thirty labels with their meanings are not typed twice because of a mistake in one
-            await self._show(interaction, CLASSIFIER, 0, f"{error} {NOTHING_CREATED}", given.get("labels", ""))
+            if len(self._refused) >= MOST_REFUSED:
+                del self._refused[next(iter(self._refused))]
+            self._refused[actor.guild, actor.id] = name, labels
+            await self._show(interaction, CLASSIFIER, 0, f"{error} {NOTHING_CREATED}", labels)
             return
         await self._go_on(interaction, CLASSIFIER, made.id)
 
