@@ -67,7 +67,8 @@ async def taught(system: System, start: int = 0, count: int = 60) -> Classifier:
     if not await system.stores.classifiers.list("g"):
         await system.services.classifiers.create(LEAD, "triage", ["bug", "praise"])
     classifier = await system.stores.classifiers.get("g", "triage")
-    await teach(system, classifier, start, count, "text number")
+    if count:
+        await teach(system, classifier, start, count, "text number")
     return classifier
 
 
