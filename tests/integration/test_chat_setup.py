@@ -180,10 +180,13 @@ async def test_a_refused_form_is_filled_in_when_it_is_opened_again(stage: RealSt
     refused = await named(stage.maria, name="triage", labels="bug: it breaks\n" + "a" * 61)
     form = await stage.maria.click(refused, "Name it")
     assert typed_in(form) == {"name": "triage", "labels": "bug: it breaks\n" + "a" * 61}
+    await stage.classifier("mood", "good bad")
+    other = await stage.maria.click(await stage.maria.command("setup"), "Add labels")
+    assert typed_in(other) == {"name": "mood", "labels": ""}, "the mistake was made with another one"
     await stage.maria.submit(form, name="triage", labels="bug: it breaks\nidea")
     assert await stage.services.classifiers.list(LEAD.guild)
     again = await stage.maria.click(await stage.maria.command("setup"), "Back")
-    assert typed_in(await stage.maria.click(again, "Add labels")) == {"name": "triage", "labels": ""}
+    assert typed_in(await stage.maria.click(again, "Add labels"))["labels"] == "", "it was used"
 
 
 def typed_in(form: Reply) -> dict[str, str]:

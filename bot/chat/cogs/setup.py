@@ -93,7 +93,10 @@ class Setup(PupilCog):
         actor.require(Role.LEAD, "name a classifier")
         state = await self.services.setup.state(actor, int(number or 0))
         name = state.classifier.name if number and state.classifier else ""
-        await ask(interaction, classifier_form(*self._refused.get((actor.guild, actor.id), (name, ""))))
+        refused, labels = self._refused.get((actor.guild, actor.id), ("", ""))
+        if name not in ("", refused.strip().casefold()):  # more labels for another one than the one of the mistake
+            refused, labels = name, ""
+        await ask(interaction, classifier_form(refused, labels))
 
     @pressed(r"setup:named")
     async def named(self, interaction: Interaction) -> None:
