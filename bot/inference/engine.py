@@ -65,6 +65,8 @@ class Served:
     """As in `Origin`."""
     newest_change: int = 0
     """Every change of a label (renamed, merged, described, …) up to this id took part (later ones may have)."""
+    deletions: int = 0
+    """How often labels of its classifier had been deleted when it was fitted, as `Heads` counts."""
 
     @property
     def version(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,6 +49,15 @@ class Heads:
         self._vectors = Vectors(examples, engine)
         self._turn = asyncio.Lock()
         """One fit at a time, of one matrix of vectors; texts are encoded before, where nobody waits for it."""
+        self._deletions = Counter[int]()
+        """By classifier: how often labels were deleted. That leaves no event by which a correction could see it."""
+
+    def note_deletion(self, classifier_id: int) -> None:
+        """Labels of this classifier have been deleted: whatever was fitted before may know them."""
+        self._deletions[classifier_id] += 1
+
+    def may_know_deleted(self, served: Served) -> bool:
+        return served.deletions != self._deletions[served.classifier_id]
 
     async def fitted(self, origin: Origin, encoder: Encoder) -> Served:
         """A version with a head for the labels as they are now.
@@ -60,6 +70,7 @@ class Heads:
             StorageError, Busy, ArtifactError: nothing was fitted.
         """
         began = time.perf_counter()
+        deletions = self._deletions[origin.classifier.id]
         state = await self._read(origin)
         head = await self._head(origin, encoder, state)
         served = Served(
@@ -72,6 +83,7 @@ class Heads:
             origin=origin,
             label_ids=_ids(head, state.names.labels),
             newest_change=state.names.newest_change,
+            deletions=deletions,
         )
         facts = {"classifier": served.classifier_id, "version": served.version, "rows": len(state.rows)}
         log.info("instant.refitted", extra=facts | {"seconds": round(time.perf_counter() - began, 3)})
@@ -81,6 +93,7 @@ class Heads:
         self, classifier: Classifier, version: ModelVersion, encoder: Encoder, head: Head, label_ids: tuple[int, ...]
     ) -> Served:
         """A version with its own head under the labels' names of today, revision 0, whatever is newer."""
+        deletions = self._deletions[classifier.id]
         names = await self._names(classifier)
         called = names.call(head, label_ids)
         return Served(
@@ -92,6 +105,7 @@ class Heads:
             version.last_event_id,
             Origin(classifier, version, head, label_ids),
             _ids(called, names.labels) if label_ids else (),
+            deletions=deletions,
         )
 
     async def corrected(self, fitted: Served) -> Served:
@@ -123,6 +137,7 @@ class Heads:
             origin=origin,
             label_ids=_ids(head, labels),
             newest_change=fitted.newest_change,
+            deletions=fitted.deletions,
             fitted=fitted,
             complete=complete,
         )

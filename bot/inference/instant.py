@@ -96,13 +96,14 @@ class InstantMemory:
         return await self._heads.as_trained(classifier, version, encoder, head, label_ids)
 
     async def go_live(self, prepared: Served, *, unless_served: bool = False) -> None:
-        """Swap: from now on this answers for its classifier, with the labels that are newer than its fit.
+        """Swap: from now on this answers for its classifier, with the labels that are newer than its fit, and without
+        those that were deleted since.
 
-        Where those cannot be read or encoded, it goes live without them, and a refit follows. `unless_served`: only if
+        Where those cannot be read or encoded, it goes live as it is, and a refit follows. `unless_served`: only if
         nothing answers yet by then; what went live meanwhile is newer.
         """
         async with self._landing(prepared.classifier_id):
-            served = await self._on_top_or_bare(prepared)
+            served = await self._as_of_now(prepared)
             if not unless_served or self._engine.current(prepared.classifier_id) is None:
                 self._put(served)
 
@@ -128,7 +129,7 @@ class InstantMemory:
             await asyncio.shield(self._ask(classifier_id))
 
     async def relearn(self, classifier_id: int) -> None:
-        """Return when what serves was fitted on the labels as they are now.
+        """Return when what serves was fitted on the labels as they are now, and so will be whatever goes live.
 
         For labels that were deleted: those leave no event, so a correction sees nothing to do, and `settle` would
         return while the head still knows them.
@@ -136,6 +137,7 @@ class InstantMemory:
         Raises:
             StorageError, Busy, ArtifactError: the refit failed.
         """
+        self._heads.note_deletion(classifier_id)
         await asyncio.shield(self._ask(classifier_id))
 
     async def _follow(self, classifier_id: int) -> None:
@@ -171,9 +173,14 @@ class InstantMemory:
         if isinstance(served, Corrected):
             self._ask(served.classifier_id)
 
-    async def _on_top_or_bare(self, fitted: Served) -> Served:
+    async def _as_of_now(self, fitted: Served) -> Served:
+        """It with the newer labels on top; fitted anew where it may know deleted ones; as it is where that fails."""
         try:
-            return await self._heads.corrected(fitted)
+            while True:
+                live = await self._heads.corrected(fitted)
+                if fitted.origin is None or not self._heads.may_know_deleted(fitted):
+                    return live
+                fitted = await self._heads.fitted(fitted.origin, fitted.encoder)
         except Exception:
             log.exception("instant.uncorrected", extra={"classifier": fitted.classifier_id})
             self._ask(fitted.classifier_id)
@@ -226,7 +233,7 @@ class InstantMemory:
                 pass  # a correction under way encodes texts that the refit needs, too: not twice at a time
             after = await self._heads.fitted(before.origin, before.encoder)
             async with self._landing(classifier_id):
-                live = await self._on_top_or_bare(after)
+                live = await self._as_of_now(after)
                 current = self._engine.current(classifier_id)
                 if current is not None and current.origin is before.origin:
                     self._put(live)

@@ -172,12 +172,13 @@ class Serving:
     async def relearn(self, classifier: Classifier) -> None:
         """Returns when nothing that was deleted takes part in the answers, but for what a version was trained on.
 
+        Nor will it in those of a version that is being loaded, or that waits for its trial.
+
         Raises:
             StorageError, Busy, ArtifactError: what served before goes on serving.
         """
-        if self._engine.current(classifier.id) is not None:
-            with self._residents.using(classifier.id):
-                await self._memory.relearn(classifier.id)
+        with self._residents.using(classifier.id):
+            await self._memory.relearn(classifier.id)
 
     # Loading and swapping
 

@@ -516,6 +516,34 @@ async def test_a_refit_that_read_before_a_deletion_does_not_bring_it_back(team: 
     assert np.array_equal(team.current.head.weight, before.head.weight)
 
 
+async def test_a_version_that_was_prepared_before_a_deletion_does_not_bring_it_back(team: Team) -> None:
+    await team.begin(*LABELS)
+    before = await team.serve()
+    await team.teach("zebra", "bug")
+    prepared = await team.memory.refit(team.classifier, None, team.encoder, None)  # it is on trial, say
+    await Privacy(team.db).forget(GUILD, "u1", {})
+    await asyncio.wait_for(team.memory.relearn(team.classifier.id), 20)
+    await team.memory.go_live(prepared)
+    assert np.array_equal(team.current.head.weight, before.head.weight)
+    assert team.current.version == before.version
+
+
+async def test_a_deletion_while_a_classifier_comes_into_memory_counts(team: Team) -> None:
+    await team.begin(*LABELS)
+    before = await team.memory.refit(team.classifier, None, team.encoder, None)
+    await team.teach("zebra", "bug")
+    prepared = await team.memory.refit(team.classifier, None, team.encoder, None)
+    await team.teach("zebra umbrella", "praise")  # what it goes live with is read once more, and that takes a while
+    team.examples.hold_changes = landing = asyncio.Event()
+    loading = asyncio.create_task(team.memory.go_live(prepared, unless_served=True))
+    await until(lambda: team.examples.changes_read == 1)
+    await Privacy(team.db).forget(GUILD, "u1", {})
+    await asyncio.wait_for(team.memory.relearn(team.classifier.id), 20)  # nothing serves yet
+    landing.set()
+    await asyncio.wait_for(loading, 20)
+    assert np.array_equal(team.current.head.weight, before.head.weight)
+
+
 async def test_a_refit_that_began_before_a_label_does_not_hide_it(team: Team) -> None:
     await team.begin(*LABELS)
     await team.serve()
