@@ -207,7 +207,9 @@ async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack)
         status=StatusService(stores.classifiers, serving, core.trainer, lag, settings.space, settings.models),
         sureness=SurenessService(stores, serving, engine),
         setup=SetupService(stores, classifiers, await stores.guilds.all_settings()),
-        privacy=PrivacyService(stores, consent, serving, settings.snapshots, freezing=training.freezing),
+        privacy=PrivacyService(
+            stores, consent, serving, settings.snapshots, settings.models, freezing=training.freezing
+        ),
         retention=retention,
     )
 

@@ -65,6 +65,10 @@ class Examples:
         self._db = db
         self._captured = captured
 
+    def is_learned_from(self, example: Example) -> bool:
+        """False for a chat message where such are not learned from."""
+        return self._captured or example.source is not Source.MESSAGE
+
     async def add_label(
         self,
         guild: str,

@@ -123,18 +123,18 @@ class Privacy:
         )
         return [each["snapshot"] for each in found]
 
-    async def versions(self, guild: str) -> list[tuple[str, int, str]]:
-        """(classifier, number, snapshot) of every version that has its files, by number."""
+    async def versions(self, guild: str) -> list[tuple[str, int, str, str]]:
+        """(classifier, number, snapshot, artifact) of every version that has its files, by number."""
         found = await self._db.read(
             lambda connection: rows(
                 connection,
-                "SELECT classifiers.name, number, snapshot FROM versions JOIN classifiers "
+                "SELECT classifiers.name, number, snapshot, artifact FROM versions JOIN classifiers "
                 "ON classifiers.id = versions.classifier_id WHERE versions.guild = ? AND files_deleted_at IS NULL "
                 "ORDER BY 1, 2",
                 (guild,),
             )
         )
-        return [(name, number, snapshot) for name, number, snapshot in found]
+        return [(name, number, snapshot, artifact) for name, number, snapshot, artifact in found]
 
     # Forgetting
 

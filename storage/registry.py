@@ -162,6 +162,10 @@ class Registry:
 
         await self._db.write(unit)
 
+    async def check_source(self, guild: str, source: ModelVersion) -> None:
+        """Raises NotFound or Conflict where no training can start from this version."""
+        await self._db.read(lambda connection: _check_source(connection, guild, source))
+
 
 def _check_origin(connection: sqlite3.Connection, guild: str, classifier_id: int, source: ModelVersion | None) -> None:
     """Raise NotFound or Conflict unless trainings of the classifier may start from `source` from now on."""
@@ -172,8 +176,11 @@ def _check_origin(connection: sqlite3.Connection, guild: str, classifier_id: int
     )
     if value(connection, active, (guild, classifier_id)) is not None:
         raise Conflict(f"A training of {name} is under way. Wait for its end or cancel it, then choose again.")
-    if source is None:
-        return
+    if source is not None:
+        _check_source(connection, guild, source)
+
+
+def _check_source(connection: sqlite3.Connection, guild: str, source: ModelVersion) -> None:
     current = _find(connection, guild, source.classifier_id, source.number)
     if current.files_deleted_at is not None:
         raise Conflict(gone_words(current, _versions(connection, guild, source.classifier_id)))

@@ -22,6 +22,18 @@ HOLD = 15 * 60.0
 UNSURE_AT_MOST = 2
 """So many people who cannot tell, and nobody else is asked: the text is not clear."""
 
+_WAITING = (
+    "(SELECT id, text, hash, source FROM examples WHERE guild = :guild AND classifier_id = :classifier "
+    "AND split IS NULL AND removed_at IS NULL "
+    # Asked about, and the answer was taken back. Not a golden one: the model may be what chooses it now.
+    "UNION ALL SELECT id, text, hash, source FROM examples WHERE guild = :guild AND classifier_id = :classifier "
+    "AND split = 'train' AND removed_at IS NULL "
+    "AND id IN (SELECT example_id FROM questions WHERE guild = :guild AND classifier_id = :classifier) "
+    "AND NOT EXISTS (SELECT 1 FROM standing_events AS said WHERE said.guild = :guild "
+    "AND said.classifier_id = :classifier AND said.example_id = examples.id))"
+)
+"""The texts of a classifier that wait for a label."""
+
 _QUESTION = (
     "SELECT questions.*, examples.text AS text FROM questions JOIN examples ON examples.id = questions.example_id "
 )
@@ -38,28 +50,27 @@ class Rounds:
         self._captured = captured
 
     async def pool(self, guild: str, classifier_id: int, limit: int) -> list[PoolText]:
-        """Texts that wait for their first label, at most `limit`: always the same ones of many, as by lot.
+        """Texts that wait for a label, at most `limit`: always the same ones of many, as by lot.
 
         In the order of their hashes, which is independent of what they say and of when they came.
         """
         found = await self._db.read(
             lambda connection: rows(
                 connection,
-                "SELECT id, text, hash FROM examples WHERE guild = ? AND classifier_id = ? AND split IS NULL "
-                "AND removed_at IS NULL AND (? OR source <> 'message') ORDER BY hash LIMIT ?",
-                (guild, classifier_id, self._captured, limit),
+                f"SELECT id, text, hash FROM {_WAITING} WHERE (:captured OR source <> 'message') "  # noqa: S608
+                "ORDER BY hash LIMIT :limit",
+                {"guild": guild, "classifier": classifier_id, "captured": self._captured, "limit": limit},
             )
         )
         return [PoolText(each["id"], each["text"], each["hash"]) for each in found]
 
     async def waiting(self, guild: str, classifier_id: int) -> int:
-        """How many texts wait for their first label."""
+        """How many texts wait for a label."""
         count: int = await self._db.read(
             lambda connection: value(
                 connection,
-                "SELECT count(*) FROM examples WHERE guild = ? AND classifier_id = ? AND split IS NULL "
-                "AND removed_at IS NULL AND (? OR source <> 'message')",
-                (guild, classifier_id, self._captured),
+                f"SELECT count(*) FROM {_WAITING} WHERE (:captured OR source <> 'message')",  # noqa: S608
+                {"guild": guild, "classifier": classifier_id, "captured": self._captured},
             )
         )
         return count
@@ -201,11 +212,14 @@ def _is_free(connection: sqlite3.Connection, round: Round, example_id: int, now:
     """Whether a text still waits, is nobody else's at the moment, and was not asked in this round."""
     free = value(
         connection,
-        "SELECT count(*) FROM examples WHERE guild = ? AND classifier_id = ? AND id = ? AND split IS NULL "
-        "AND removed_at IS NULL AND NOT EXISTS (SELECT 1 FROM questions WHERE questions.guild = examples.guild "
-        "AND questions.classifier_id = examples.classifier_id AND questions.example_id = examples.id "
-        "AND (questions.round = ? OR (questions.annotator <> ? AND outcome IS NULL AND asked_at > ?)))",
-        (round.guild, round.classifier_id, example_id, round.id, round.annotator, now - HOLD),
+        f"SELECT count(*) FROM {_WAITING} AS waiting WHERE id = :example AND NOT EXISTS (SELECT 1 "  # noqa: S608
+        "FROM questions WHERE questions.guild = :guild AND questions.classifier_id = :classifier "
+        "AND questions.example_id = :example AND (questions.round = :round "
+        "OR (questions.annotator <> :annotator AND outcome IS NULL AND asked_at > :held)))",
+        {
+            **{"guild": round.guild, "classifier": round.classifier_id, "example": example_id},
+            **{"round": round.id, "annotator": round.annotator, "held": now - HOLD},
+        },
     )
     return bool(free)
 

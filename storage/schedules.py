@@ -40,6 +40,17 @@ class Schedules:
         )
         return _schedule(found) if found else None
 
+    async def tried_to(self, guild: str, classifier_id: int) -> int:
+        """Id of the newest label event that any training has been asked for with; 0: none has.
+
+        Labels are counted from there (`Schedule.after_labels`), so that a training that failed is not asked for again
+        with each label.
+        """
+        return int(await self._db.get_state(_tried(guild, classifier_id)) or 0)
+
+    async def note_tried(self, guild: str, classifier_id: int, event_id: int) -> None:
+        await self._db.set_state(_tried(guild, classifier_id), str(event_id))
+
     async def save(self, schedule: Schedule) -> None:
         """Create or change a classifier's schedule.
 
@@ -114,6 +125,10 @@ class Schedules:
             return given.rowcount == 1
 
         return await self._db.write(unit)
+
+
+def _tried(guild: str, classifier_id: int) -> str:
+    return f"tried:{guild}:{classifier_id}"
 
 
 def _check_slot(slot: str) -> None:

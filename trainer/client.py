@@ -62,6 +62,7 @@ class TrainerClient:
         tls = None if ca_file is None else client_context(ca_file)
         self._transport = Transport(url, (key.split() or [""])[0], timeout, tls)
         self._downloading = asyncio.Lock()
+        self._giving = asyncio.Lock()
 
     @property
     def url(self) -> str | None:
@@ -154,6 +155,10 @@ class TrainerClient:
             ArtifactError: the directory has no manifest.
             InvalidInput: its files are not those of its manifest.
         """
+        async with self._giving:  # two trainings may need the same one; the trainer takes it once at a time
+            await self._give(directory)
+
+    async def _give(self, directory: Path) -> None:
         where = f"/v1/artifacts/{directory.name}"
         there = from_json(ArtifactFiles, await self._transport.call("GET", where))
         if there.complete:

@@ -109,10 +109,11 @@ class PupilBot(commands.Bot):
         return operators_of(self.settings.operator_ids, self.application)
 
     async def setup_hook(self) -> None:
-        for kind in COGS:
-            cog = kind(self)
-            await self.add_cog(cog)
-            self.router.add(cog)
+        if not self.cogs:  # where Discord fails below, it is logged into once more
+            for kind in COGS:
+                cog = kind(self)
+                await self.add_cog(cog)
+                self.router.add(cog)
         await self._sync_commands()
         self.board.start()
 

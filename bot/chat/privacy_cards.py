@@ -152,6 +152,10 @@ def _answers(receipt: Receipt) -> str:
             f"{_named(receipt.learned)} {have} learned from them; a new training makes a version without. A lead "
             "starts it with `/train now`."
         )
+    words += [
+        f"{code(name)} starts from {code(origin)}, so choose another for it first, with `/classifier base`."
+        for name, origin in receipt.carried
+    ]
     if receipt.unknown:
         words.append(f"Of {_named(receipt.unknown)} it cannot be told: what was trained on is no longer there.")
     return " ".join(words)

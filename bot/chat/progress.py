@@ -81,9 +81,12 @@ class ProgressBoard:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def show(self, update: JobUpdate) -> str | None:
-        """Puts a job on the board; the id of the channel where its message is, None where none could be written."""
-        panel = self._place(update)
+    async def show(self, update: JobUpdate, channel: str | None = None) -> str | None:
+        """Puts a job on the board; the id of the channel where its message is, None where none could be written.
+
+        `channel`: where to show a job that has no place yet, because a program asked for it.
+        """
+        panel = self._place(update, channel)
         if panel is None:
             return None
         await _either(panel.drawn, FIRST_DRAWING)
@@ -110,11 +113,11 @@ class ProgressBoard:
             if update.job.id not in self._panels:
                 self._place(update)
 
-    def _place(self, update: JobUpdate) -> _Panel | None:
+    def _place(self, update: JobUpdate, fallback: str | None = None) -> _Panel | None:
         job = update.job
         panel = self._panels.get(job.id)
         if panel is None:
-            channel = job.channel_id or update.classifier.settings.team_channel
+            channel = job.channel_id or update.classifier.settings.team_channel or fallback
             if channel is None:  # nobody asked for it in a channel, and the lead has named none
                 return None
             message = int(job.message_id) if job.message_id else None

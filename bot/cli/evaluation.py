@@ -8,6 +8,7 @@ from typing import Any
 
 from bot.api_client import ApiClient
 from bot.cli.scores import score
+from storage.records import normalise
 
 
 async def evaluate(api: ApiClient, classifier: str, rows: list[tuple[str, str]]) -> dict[str, Any]:
@@ -17,7 +18,9 @@ async def evaluate(api: ApiClient, classifier: str, rows: list[tuple[str, str]])
     and `outside` count those, a text that is both as outside, as people are told. `versions` names every version that
     answered: more than one if a swap happened meanwhile.
     """
-    known = {count["label"] for count in await api.labels(classifier)}
+    known = {normalise(count["label"]): count["label"] for count in await api.labels(classifier)}
+    # However a label is written, it is the same one, as in an import.
+    rows = [(text, known.get(normalise(label), label)) for text, label in rows]
     started = time.perf_counter()
     answers = await api.predict(classifier, [text for text, _ in rows])
     scores = score([label for _, label in rows], [answer["label"] for answer in answers])
@@ -29,7 +32,7 @@ async def evaluate(api: ApiClient, classifier: str, rows: list[tuple[str, str]])
         "macro_f1": scores.macro_f1,
         "abstained": sum(answer["abstained"] and not answer["outside"] for answer in answers),
         "outside": sum(answer["outside"] for answer in answers),
-        "unknown_labels": sorted({label for _, label in rows} - known),
+        "unknown_labels": sorted({label for _, label in rows}.difference(known.values())),
         "seconds": round(time.perf_counter() - started, 3),
         "labels": [dataclasses.asdict(label) for label in scores.labels],
     }

@@ -6,7 +6,7 @@ import asyncio
 import builtins  # inside the class, `list` is the method
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from bot.services.agreement import agreement
@@ -56,7 +56,7 @@ class Stats:
     latest_job: TrainingJob | None
     agreement: ToldAgreement | None = None
     waiting: int = 0
-    """Texts of the pool that wait for their first label."""
+    """Texts of the pool that wait for a label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,10 @@ class ClassifierService:
         stores: Stores,
         *,
         base: str,
-        version_of: Callable[[int], str],
+        version_of: Callable[[Classifier], Awaitable[str]],
         changed: Callable[[Classifier], None],
     ) -> None:
-        """`version_of` names what serves a classifier id now; `changed` hears that a classifier's labels changed."""
+        """`version_of` names what answers for a classifier now; `changed` hears that a classifier's labels changed."""
         self._classifiers = stores.classifiers
         self._examples = stores.examples
         self._opinions = stores.opinions
@@ -105,6 +105,8 @@ class ClassifierService:
         actor.require(Role.LEAD, "create a classifier")
         names = _distinct([check_label_name(label) for label in labels])
         source = await self._source(actor.guild, based_on or NOTHING, self._base)
+        if source is not None:
+            await self._registry.check_source(actor.guild, source)  # before a name is taken
         classifier = await self._classifiers.create(actor.guild, name, actor.id, self._base, time.time())
         for label in names:
             await self._classifiers.add_label(actor.guild, classifier.id, label)
@@ -187,7 +189,10 @@ class ClassifierService:
             raise NotFound("There is no classifier here yet. A lead creates one with /classifier create.")
         if len(everything) > 1:
             names = ", ".join(f"`{classifier.name}`" for classifier in everything)
-            raise InvalidInput(f"Which classifier? There are {names}. Name one with the option `classifier`.")
+            raise InvalidInput(
+                f"Which classifier? There are {names}. Name one with the option `classifier`; "
+                "a lead makes one this channel's with /classifier use."
+            )
         return everything[0]
 
     async def by_id(self, guild: str, classifier_id: int) -> Classifier:
@@ -245,7 +250,7 @@ class ClassifierService:
             classifier=classifier,
             labels=await self.labels(classifier),
             new_since=await self._examples.changed_since(guild, number, trained_to),
-            version=self._version_of(number),
+            version=await self._version_of(classifier),
             champion=next((version for version in versions if version.number == champion), None),
             asked=await self._predictions.count(guild, number),
             right=right,

@@ -151,7 +151,7 @@ class JobRunner:
         return JobUpdate(
             job=job,
             classifier=classifier,
-            serving=self._serving.version_of(classifier.id),
+            serving=await self._serving.version_of(classifier),
             progress=None if job.progress is None else from_json(Progress, job.progress),
             decision=None if version is None or report is None else _decision(version, report),
             report=report,

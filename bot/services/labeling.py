@@ -19,6 +19,7 @@ from bot.services.readiness import until_training
 from bot.services.serving import Serving
 from bot.services.slots import is_quiet
 from bot.services.texts import check_text
+from storage.classifiers import check_label_name
 from storage.errors import Conflict, InvalidInput, NotFound, PupilError, UnknownLabel
 from storage.examples import LabelResult
 from storage.label_changes import former_names
@@ -104,7 +105,6 @@ class LabelingService:
         self._writes = stores.writes
         self._opinions = stores.opinions
         self._changes = stores.label_changes
-        self._registry = stores.registry
         self._schedules = stores.schedules
         self._serving = serving
         self._consent = consent
@@ -362,11 +362,10 @@ class LabelingService:
     ) -> LabelReceipt:
         guild = classifier.guild
         counts = await self._classifiers.label_counts(guild, classifier.id)
-        versions = await self._registry.list(guild, classifier.id)
-        trained_to = max((known.last_event_id for known in versions), default=0)
-        new_since = await self._examples.changed_since(guild, classifier.id, trained_to)
+        tried_to = await self._schedules.tried_to(guild, classifier.id)
+        untried = await self._examples.changed_since(guild, classifier.id, tried_to)
         schedule = await self._schedules.get(guild, classifier.id)
-        left = until_training(counts, new_since, schedule)
+        left = until_training(counts, untried, schedule)
         if schedule is not None and is_quiet(schedule.quiet, schedule.timezone, datetime.now(UTC)):
             left = left or None  # "soon" would not be true
         now = await self._examples.current_label(guild, result.example.id)
@@ -400,7 +399,7 @@ def _check_rows(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         if not label.strip():
             raise InvalidInput(f"Row {position} has no label. Nothing was imported.")
         try:
-            checked.append((check_text(text), label.strip()))
+            checked.append((check_text(text), check_label_name(label)))
         except InvalidInput as error:
             raise InvalidInput(f"Row {position}: {error} Nothing was imported.") from None
     return checked

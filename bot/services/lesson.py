@@ -191,7 +191,7 @@ class LessonService:
         return Measurement(
             correct=sum(answer.scores[0].label == label for (_, label), answer in pairs),
             asked=len(questions),
-            version=answers[0].version if answers else self._serving.version_of(classifier.id),
+            version=answers[0].version if answers else await self._serving.version_of(classifier),
             answers={text: answer.scores[0].label for (text, _), answer in pairs},
         )
 

@@ -38,6 +38,8 @@ class Actor:
         """Raises NotAllowed unless the actor has at least `role`; `what` completes "... may"."""
         if self.role < role and role is Role.MEMBER and self.member_role:
             raise NotAllowed(f"You need the role <@&{self.member_role}> to {what} here. Ask a lead for it.")
+        if self.role < role is Role.OPERATOR:
+            raise NotAllowed(f"Only an operator may {what}. Ask whoever runs this bot.")
         if self.role < role:
             raise NotAllowed(f"Only a {role.name.lower()} may {what}. Ask someone who manages this server.")
 

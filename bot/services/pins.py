@@ -112,7 +112,7 @@ class PinService:
         return await self._state(await self._classifiers.by_id(actor.guild, pin.classifier_id), pin)
 
     async def _state(self, classifier: Classifier, pin: Pin) -> PinState:
-        version = self._serving.version_of(classifier.id)
+        version = await self._serving.version_of(classifier)
         if pin.label_gone:
             return PinState(pin, None, 0.0, version)
         try:

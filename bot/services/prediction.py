@@ -114,7 +114,7 @@ class PredictionService:
     async def _taught(self, classifier: Classifier, text: str) -> LabelledText | None:
         """The example with exactly this text, if it has a label: golden texts are in no head, so it is told beside."""
         example = await self._examples.find(classifier.guild, classifier.id, text)
-        if example is None:
+        if example is None or not self._examples.is_learned_from(example):
             return None
         label = await self._examples.current_label(classifier.guild, example.id)
         if label is None:

@@ -19,10 +19,12 @@ from typing import Any
 from bot.services.consent import Consent
 from bot.services.people import Actor
 from bot.services.serving import Serving
-from storage.errors import DamagedFile, PupilError
+from storage.artifacts import read_manifest
+from storage.errors import ArtifactError, DamagedFile, PupilError
 from storage.records import Erasure, Holdings, version_name
 from storage.snapshots import read_snapshot, snapshot_path, snapshots_in
 from storage.stores import Stores
+from trainer.protocol import learned
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ class Receipt:
     erased: Erasure
     learned: tuple[str, ...]
     """Versions that were trained on something of it: "triage v3"."""
+    carried: tuple[tuple[str, str], ...]
+    """(classifier, the version of another one that its trainings start from) where that version has learned it, too."""
     unknown: tuple[str, ...]
     """Versions of which the training file is gone, so that this cannot be told."""
     waiting: int
@@ -52,10 +56,18 @@ class Receipt:
 
 class PrivacyService:
     def __init__(
-        self, stores: Stores, consent: Consent, serving: Serving, snapshots: Path, *, freezing: asyncio.Lock
+        self,
+        stores: Stores,
+        consent: Consent,
+        serving: Serving,
+        snapshots: Path,
+        models: Path,
+        *,
+        freezing: asyncio.Lock,
     ) -> None:
         """Args:
         snapshots: the folder of training files.
+        models: the folder of artifacts.
         freezing: held by whoever writes a training file until its job is stored.
         """
         self._privacy = stores.privacy
@@ -64,6 +76,7 @@ class PrivacyService:
         self._consent = consent
         self._serving = serving
         self._snapshots = snapshots
+        self._models = models
         self._freezing = freezing
 
     async def show(self, actor: Actor) -> About:
@@ -113,10 +126,10 @@ class PrivacyService:
         # A fit that was under way may have cached a vector of a text that is gone.
         await self._privacy.drop_vectors(actor.guild, erased.hashes)
         await self.sweep()
-        learned, unknown = await self._versions(actor.guild, erased, held)
+        knows, carried, unknown = await self._versions(actor.guild, erased, held)
         waiting = sum(snapshot_path(self._snapshots, each).exists() for each in erased.doomed)
         log.info("person.forgotten", extra={"guild": actor.guild, "texts": erased.texts, "events": erased.label_events})
-        return Receipt(erased, learned, unknown, waiting, relearned)
+        return Receipt(erased, knows, carried, unknown, waiting, relearned)
 
     async def tick(self, now: datetime) -> None:
         """Called by a clock; calling it twice does nothing more."""
@@ -140,16 +153,33 @@ class PrivacyService:
 
     async def _versions(
         self, guild: str, erased: Erasure, held: dict[str, frozenset[int]]
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """(those that learned from it, those of which that is not known)."""
-        versions = [
-            (f"{classifier} {version_name(number)}", snapshot)
-            for classifier, number, snapshot in await self._privacy.versions(guild)
-        ]
+    ) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...], tuple[str, ...]]:
+        """(those that learned from it, see `Receipt.carried`, those of which that is not known)."""
         if not erased.classifiers:
-            return (), ()
-        learned = tuple(name for name, snapshot in versions if snapshot in erased.snapshots)
-        return learned, tuple(name for name, snapshot in versions if snapshot not in held)
+            return (), (), ()
+        versions = await self._privacy.versions(guild)
+        origins = [(one.name, one.based_on) for one in await self._classifiers.list(guild) if one.based_on is not None]
+        taught = await asyncio.to_thread(_taught, self._models, [artifact for *_, artifact in versions])
+        knows, carried, unknown = list[str](), list[tuple[str, str]](), list[str]()
+        for classifier, number, snapshot, artifact in versions:
+            of = {snapshot, *taught[artifact]}
+            if of & erased.snapshots:
+                knows.append(f"{classifier} {version_name(number)}")
+                carried += [(name, origin.name) for name, origin in origins if origin.artifact == artifact]
+            elif not of <= held.keys():
+                unknown.append(f"{classifier} {version_name(number)}")
+        return tuple(knows), tuple(carried), tuple(unknown)
+
+
+def _taught(models: Path, artifacts: list[str]) -> dict[str, tuple[str, ...]]:
+    """By artifact, the snapshots that its weights have learned, also before they were carried over; () of a damaged."""
+    found = {}
+    for artifact in artifacts:
+        try:
+            found[artifact] = learned(read_manifest(models / artifact).lineage)
+        except ArtifactError:
+            found[artifact] = ()
+    return found
 
 
 def _held(root: Path, guild: str, snapshots: list[str]) -> dict[str, frozenset[int]]:

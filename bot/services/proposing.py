@@ -85,7 +85,8 @@ class ProposingService:
         people = await self._stores.examples.annotator_names(actor.guild)
         saved, left_out = [], 0
         for each in waiting.values():
-            author = Actor(actor.guild, each.by, people.get(each.by, each.by))
+            mine = each.by == actor.id  # then it counts as a lead's
+            author = actor if mine else Actor(actor.guild, each.by, people.get(each.by, each.by))
             if self._consent.is_out(author):
                 await self._stores.proposals.decide(actor.guild, each.id, "declined", actor.id)
                 left_out += 1

@@ -82,13 +82,13 @@ def what_to_try(
     return Attempt(CandidateKind.DEEP, f"{new_since} new labels." if newest else f"{rows} labels and no version yet.")
 
 
-def until_training(counts: Sequence[LabelCount], new_since: int, schedule: Schedule | None) -> int | None:
+def until_training(counts: Sequence[LabelCount], untried: int, schedule: Schedule | None) -> int | None:
     """Labels until the next training: until the first is possible at all, then until the schedule's count is reached.
 
-    None: no count is being waited for.
+    `untried`: labels since the last training that was asked for. None: no count is being waited for.
     """
     if missing := missing_to_train(counts):
         return missing
     if schedule is None or not schedule.enabled or schedule.after_labels is None:
         return None
-    return max(0, schedule.after_labels - new_since)
+    return max(0, schedule.after_labels - untried)

@@ -147,10 +147,11 @@ class Serving:
             f"A new training makes a version that is whole; or put the files back and promote {version_name(damaged)}."
         )
 
-    def version_of(self, classifier_id: int) -> str:
-        """Version and revision that answer now; "v0" before anything is loaded."""
-        served = self._engine.current(classifier_id)
-        return version_name(0) if served is None else served.version
+    async def version_of(self, classifier: Classifier) -> str:
+        """Version and revision that answer now; the champion's name alone while it is not in memory."""
+        if (served := self._engine.current(classifier.id)) is not None:
+            return served.version
+        return version_name(await self._registry.champion(classifier.guild, classifier.id))
 
     @property
     def waiting(self) -> int:

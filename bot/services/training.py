@@ -8,7 +8,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from bot.services.readiness import Attempt, what_to_try
 from bot.services.slots import check_cron, check_quiet, check_timezone, is_far_ahead, is_quiet, latest_slot, nominal
 from bot.services.updates import JobUpdate
 from storage.errors import Conflict, InvalidInput, NotFound, PupilError
+from storage.label_changes import former_names
 from storage.records import (
     CandidateKind,
     Classifier,
@@ -30,6 +31,7 @@ from storage.records import (
     ModelVersion,
     Schedule,
     TrainingJob,
+    normalise,
     version_name,
 )
 from storage.snapshots import SnapshotContent, SnapshotLabel, SnapshotRow, snapshot_path, write_snapshot
@@ -68,8 +70,8 @@ class TrainingService:
         recipe: dict[str, Any],
         seed: int,
     ) -> None:
-        self._database = stores.database
         self._classifiers = stores.classifiers
+        self._changes = stores.label_changes
         self._examples = stores.examples
         self._jobs = stores.jobs
         self._registry = stores.registry
@@ -131,9 +133,14 @@ class TrainingService:
         changed += await self._examples.lost_since(guild, number, trained_to)
         if not versions:
             return changed
-        # What leaves no label event: labels that the newest version knows and that are in use no more, and forgetting.
+        # What leaves no label event: labels that the newest version knows and that are in use no more, those that came
+        # back since, with their texts, and forgetting.
         labels = await self._classifiers.every_label(guild, number)
-        changed += sum(label.archived and label.name in versions[0].labels for label in labels)
+        renamed = former_names(await self._changes.history(guild, number))
+        known = _meant(versions[0].labels, labels, renamed)
+        counts = await self._classifiers.label_counts(guild, number)
+        changed = max(changed, sum(count.total for count in counts if count.label.id not in known))
+        changed += sum(label.archived and label.id in known for label in labels)
         return changed + await self._privacy.forgotten_of(guild, versions[0].snapshot)
 
     async def _attempt(
@@ -183,7 +190,7 @@ class TrainingService:
         if not created and job.state.is_final:
             return NotYet(f"These labels were trained already: that was {version_name(job.version or 0)}.")
         if created:
-            await self._database.set_state(_tried(classifier), str(content.last_event_id))
+            await self._schedules.note_tried(classifier.guild, classifier.id, content.last_event_id)
             log.info(
                 "training.requested", extra={"job": job.id, "classifier": classifier.id, "rows": len(content.rows)}
             )
@@ -385,15 +392,16 @@ class TrainingService:
         """Labels that no training has been asked for with, where the schedule counts them."""
         if schedule.after_labels is None:
             return 0
-        tried = int(await self._database.get_state(f"tried:{schedule.guild}:{schedule.classifier_id}") or 0)
+        tried = await self._schedules.tried_to(schedule.guild, schedule.classifier_id)
         return await self._examples.changed_since(schedule.guild, schedule.classifier_id, tried)
+
+
+def _meant(names: Sequence[str], labels: Sequence[Label], renamed: Mapping[str, int]) -> set[int]:
+    """Ids of the labels that a version knows by these names, which they may have had before."""
+    ids = {**renamed, **{normalise(label.name): label.id for label in labels}}
+    return {ids[key] for key in map(normalise, names) if key in ids}
 
 
 def _frozen(label: Label, every: Sequence[Label]) -> SnapshotLabel:
     merged = tuple(other.id for other in every if other.merged_into == label.id)
     return SnapshotLabel(label.id, label.name, label.description, merged)
-
-
-def _tried(classifier: Classifier) -> str:
-    """Key of the newest label event that any training of this classifier has been asked for with."""
-    return f"tried:{classifier.guild}:{classifier.id}"

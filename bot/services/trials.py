@@ -48,7 +48,7 @@ class TrialService:
             guild=classifier.guild,
             classifier_id=classifier.id,
             number=prepared.served.number,
-            against=self._serving.version_of(classifier.id),
+            against=await self._serving.version_of(classifier),
             pins=tuple(outcomes),
             questions=questions,
             changed=tuple(changed),

@@ -13,6 +13,7 @@ from typing import Any
 from bot.services.classifiers import Stats
 from bot.services.labeling import ImportReceipt
 from bot.services.updates import JobUpdate
+from storage.errors import InvalidInput
 from storage.records import (
     EvaluationReport,
     LabelCount,
@@ -191,6 +192,7 @@ def summary(measured: EvaluationReport, found: Figures | None = None) -> Json:
 
 
 def version(model: ModelVersion) -> Json:
+    """`report` is None where there is none, or none that can be read."""
     return {
         "number": model.number,
         "version": version_name(model.number),
@@ -198,13 +200,20 @@ def version(model: ModelVersion) -> Json:
         "live": model.state is VersionState.CHAMPION,
         "labels": list(model.labels),
         "decision": model.decision,
-        "report": summary(from_json(EvaluationReport, model.report)) if model.report else None,
+        "report": _summary_of(model.report),
         "artifact": model.artifact,
         "snapshot": model.snapshot,
         "job": model.job_id,
         "created_at": model.created_at,
         "files_deleted_at": model.files_deleted_at,
     }
+
+
+def _summary_of(report: str) -> Json | None:
+    try:
+        return summary(from_json(EvaluationReport, report))
+    except InvalidInput:
+        return None
 
 
 def promotion(swap: Promotion) -> Json:

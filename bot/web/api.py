@@ -223,7 +223,9 @@ class Api:
         _, classifier = await self._actor_and_classifier(request)
         stats = await self._services.classifiers.stats(classifier)
         known = await self._services.promotion.versions(classifier)
-        return _json({"serving": stats.version, "versions": [answers.version(one) for one in known]})
+        # In a thread: there may be hundreds of versions, and a report takes milliseconds to read.
+        told = await asyncio.to_thread(lambda: [answers.version(one) for one in known])
+        return _json({"serving": stats.version, "versions": told})
 
     async def promote(self, request: web.Request) -> web.Response:
         actor, classifier = await self._actor_and_classifier(request)

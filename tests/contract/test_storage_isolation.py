@@ -105,6 +105,7 @@ READS: dict[str, tuple[Call, Any]] = {
     "schedules.get": (lambda s, t, e: s.schedules.get(STRANGER, t.id), None),
     "kept.of": (lambda s, t, e: s.kept.of(STRANGER, t.id), frozenset()),
     "kept.forget": (lambda s, t, e: s.kept.forget(STRANGER, 1), False),
+    "schedules.tried_to": (lambda s, t, e: s.schedules.tried_to(STRANGER, t.id), 0),
     "schedules.take_slot": (lambda s, t, e: s.schedules.take_slot(STRANGER, t.id, "2030-01-01T00:00"), False),
     "schedules.give_back_slot": (
         lambda s, t, e: s.schedules.give_back_slot(STRANGER, t.id, "2026-11-24T03:00", "2026-11-20T03:00"),
@@ -190,6 +191,7 @@ GUILD_IN_THE_RECORD = {
     "jobs.create",
     "jobs.change",
     "registry.add",
+    "registry.check_source",
     "schedules.save",
     "rounds.create",
     "imports.keep",
@@ -199,6 +201,7 @@ GUILD_IN_THE_RECORD = {
 
 OTHERWISE = {
     "classifiers.create",  # makes the guild's own
+    "examples.is_learned_from",  # reads nothing
     "examples.remember_annotator",
     "examples.save_vectors",
     "classifiers.last_asked",  # over all guilds, on purpose, as the next
@@ -221,6 +224,7 @@ OTHERWISE = {
     "privacy.doomed",
     "guilds.save",  # the guild's own, as the next two
     "guilds.greet",
+    "schedules.note_tried",
     "privacy.opt_out",
 }
 
@@ -308,6 +312,7 @@ async def test_a_record_with_another_guilds_ids_is_not_found(store: Store, triag
         lambda: store.jobs.change(make_job(foreign, "j1"), JobState.CANCELLED, 1.0),
         lambda: store.registry.add(make_version(foreign)),
         lambda: store.registry.base_on(STRANGER, strangers.id, ours),
+        lambda: store.registry.check_source(STRANGER, ours),
         lambda: store.rounds.create(Round("r9", STRANGER, triage.id, "x", 1, 1.0)),
         lambda: store.imports.keep(dataclasses.replace(waiting_import(triage, "mine"), guild=STRANGER), "[]"),
         lambda: store.trials.save(dataclasses.replace(make_trial(triage), guild=STRANGER)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from storage.errors import NotFound
-from storage.records import Outcome, Question, Round, Source
+from storage.records import Outcome, Question, Round, Source, Split
 from storage.rounds import HOLD, UNSURE_AT_MOST
 from tests.contract.conftest import GUILD, Store, Triage
 from tests.contract.test_storage_examples import take_out
@@ -92,6 +92,37 @@ async def test_a_question_opened_again_is_asked_again(store: Store, triage: Tria
     again = await ask(store, ada, pool["two"])
     assert again is not None
     assert (again.position, again.text, again.event_id) == (1, "one", None)
+
+
+@pytest.mark.parametrize("by_model", [True, False])
+async def test_a_text_whose_answer_was_taken_back_waits_again(store: Store, triage: Triage, by_model: bool) -> None:
+    texts = [f"text {number}" for number in range(40)]
+    await store.examples.add_unlabelled(GUILD, triage.id, texts, "maria", Source.FILE, 1.0, batch="b")
+    kept = set()
+    for each in await store.rounds.pool(GUILD, triage.id, 100):
+        ada = await begin(store, triage, "ada", f"about {each.text}")
+        question = await store.rounds.ask(GUILD, ada, each.example_id, picked_by_model=by_model, now=10.0)
+        assert question is not None
+        given = await store.examples.add_label(
+            *(GUILD, triage.id, each.text, triage.bug.id, "ada", Source.COMMAND, 11.0), picked_by_model=by_model
+        )
+        if given.example.split is Split.GOLDEN:
+            kept.add(each.example_id)
+        await store.rounds.settle(GUILD, ada, question.position, Outcome.LABELLED, given.event.id, 12.0)
+        assert await store.rounds.waiting(GUILD, triage.id) < len(texts)
+        await store.examples.retract(GUILD, given.event.id, "ada", 13.0)
+        other = await begin(store, triage, "eve", f"again about {each.text}")
+        assert bool(await ask(store, other, each.example_id)) is (each.example_id not in kept)
+    assert bool(kept) is not by_model
+    again = {each.example_id for each in await store.rounds.pool(GUILD, triage.id, 100)}
+    assert len(again) == await store.rounds.waiting(GUILD, triage.id) == len(texts) - len(kept)
+    assert not again & kept, "the model may be what chooses it now"
+
+
+async def test_a_label_without_a_question_is_taken_back_without_one(store: Store, triage: Triage) -> None:
+    mine = await store.examples.add_label(GUILD, triage.id, "mine", triage.bug.id, "ada", Source.COMMAND, 1.0)
+    await store.examples.retract(GUILD, mine.event.id, "ada", 2.0)
+    assert await store.rounds.waiting(GUILD, triage.id) == 0
 
 
 async def test_an_import_that_is_taken_back_takes_its_questions_along(

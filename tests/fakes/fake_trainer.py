@@ -15,13 +15,13 @@ import pytest
 
 import bot.app
 from bot.app import System, open_system
-from storage.artifacts import seal
+from storage.artifacts import read_manifest, seal
 from storage.errors import NotFound, PupilError
 from storage.records import EvaluationReport, PairedOutcome, Split
 from storage.settings import Settings, load_settings
 from storage.snapshots import read_snapshot
 from trainer.model.head import Head
-from trainer.protocol import Health, JobSpec, JobStatus, RunState, to_json
+from trainer.protocol import Health, JobSpec, JobStatus, RunState, learned, to_json
 
 
 def report_of(better: int, worse: int = 0) -> EvaluationReport:
@@ -130,7 +130,9 @@ class FakeTrainer:
         )
         (staging / "report.json").write_text(to_json(self.report))
         labels = [{"id": label.id, "name": label.name, "description": ""} for label in content.labels]
-        return seal(staging, self.root, "version", labels, {"job": spec.job_id, "snapshot": spec.snapshot}, 0.0)
+        before = () if spec.start is None else learned(read_manifest(self.root / spec.start).lineage)
+        lineage = {"job": spec.job_id, "snapshot": spec.snapshot, "learned": [spec.snapshot, *before]}
+        return seal(staging, self.root, "version", labels, lineage, 0.0)
 
 
 @asynccontextmanager

@@ -64,7 +64,7 @@ class RealStage:
         await self.system.serving.settle(classifier)
 
     async def start(self) -> None:
-        self._system = system_with(self.trainer, self.data, self.monkeypatch)
+        self._system = system_with(self.trainer, self.data, self.monkeypatch, **self.settings)
         self.system: System = await self._system.__aenter__()
         self.stop = asyncio.Event()
         settings = load_settings(data=self.data, base="tiny", progress_interval=0.05, **self.settings)

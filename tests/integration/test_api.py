@@ -462,6 +462,14 @@ async def test_a_report_of_the_old_shape_is_told_with_nothing_invented(site: Sit
     assert [told[name] for name in unknown] == [None] * len(unknown)
 
 
+async def test_a_report_that_cannot_be_read_hides_no_version(site: Site) -> None:
+    classifier = await make(site)
+    site.fakes.add_version(classifier, '{"rows": 1')
+    site.fakes.add_version(classifier, to_json(TODAY))
+    versions = (await site.get("/api/v1/classifiers/triage/versions"))["versions"]
+    assert {one["number"]: one["report"] is None for one in versions} == {1: True, 2: False}
+
+
 # Guilds
 
 

@@ -42,6 +42,7 @@ async def test_a_message_becomes_an_example_of_its_author(stage: RealStage) -> N
     stored = await stage.system.stores.examples.find(GUILD_ID, 1, "the app crashes again")
     assert stored is not None
     assert (stored.source, stored.submitted_by) == (Source.MESSAGE, stage.jonas.id)
+    assert "Taught: `bug`" in (await stage.ada.command("ask", text="the app crashes again")).text
     assert "1 text" in (await stage.jonas.command("privacy show")).text
     await stage.restart()
     again = await stage.ada.submit(form, text="the app crashes again", label="bug")
@@ -82,6 +83,7 @@ async def test_switched_off_again_nothing_captured_is_learned_from(
         assert len(content.rows) == 40
         await stage.system.serving.settle(triage)
         assert (await stage.system.serving.answer(triage, "from a message")).version == "v0+40"
+        assert "Taught" not in (await stage.ada.command("ask", text="from a message")).text
         assert sum(count.total for count in await stage.services.classifiers.labels(triage)) == 40
         assert "from a message" in (await stage.ada.command("examples search", query="message")).text
         refused = await stage.ada.menu("Label", await stage.jonas.say("the app crashes again"))

@@ -17,8 +17,9 @@ from bot.playground.people import Person
 from bot.playground.reply import Reply
 from bot.services import privacy
 from bot.services.people import Actor, Role
+from bot.services.training import Requested
 from storage.errors import InvalidInput, NotAllowed
-from storage.records import Source
+from storage.records import Classifier, JobState, Source
 from tests.fakes.real_stage import LEAD, RealStage, real_stage
 from tests.fakes.tiny_encoder import make_tiny_base
 
@@ -40,6 +41,12 @@ async def stage(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> 
 async def forget(person: Person) -> Reply:
     preview = await person.command("privacy forget")
     return await person.click(preview, "Delete all of it")
+
+
+async def train(stage: RealStage, classifier: Classifier) -> None:
+    started = await stage.services.training.request(LEAD, classifier)
+    assert isinstance(started, Requested)
+    assert (await stage.services.training.wait(LEAD.guild, started.job.id)).job.state is JobState.SUCCEEDED
 
 
 async def exported(stage: RealStage, person: Person) -> dict[str, Any]:
@@ -169,6 +176,20 @@ async def test_a_training_under_way_keeps_its_file_until_it_has_ended(stage: Rea
     await stage.services.training.wait(LEAD.guild, started.job.id)  # type: ignore[union-attr]
     await stage.services.privacy.sweep()
     assert list(folder.glob("*.jsonl")) == []
+
+
+async def test_the_receipt_names_what_has_learned_it_also_from_another_classifier(stage: RealStage) -> None:
+    triage = await stage.services.classifiers.resolve(LEAD.guild, None)
+    rows = [(f"{label} {n}", label) for label in ("bug", "question", "idea") for n in range(12)]
+    await stage.teach(triage, rows)
+    await stage.ada.command("label", text="unforgettable walrus", label="bug")
+    await train(stage, triage)
+    other = await stage.services.classifiers.create(LEAD, "other", ["bug", "question", "idea"], "triage@v1")
+    await stage.teach(other, rows)
+    await train(stage, other)
+    receipt = await forget(stage.ada)
+    assert "`other v1`, `triage v1` have learned from them; a new training makes a version without." in receipt.text
+    assert "`other` starts from `triage v1`, so choose another for it first, with `/classifier base`." in receipt.text
 
 
 async def test_a_training_file_written_while_somebody_is_forgotten_is_without_them(

@@ -308,6 +308,23 @@ class TestLife:
             await starting
             assert "`bug` 90 %" in (await stage.jonas.command("ask", text="bug")).text
 
+    async def test_a_discord_that_fails_as_it_is_sent_the_commands_is_logged_into_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(client, "_pauses", lambda: iter([0.05] * 20))
+        async with chat_stage(tmp_path, started=False) as stage:
+            await stage.classifier()
+            caplog.set_level(logging.WARNING, "bot.chat.client")
+
+            async def before_they_are_sent(key: str) -> None:
+                if not caplog.records:
+                    stage.playground.fail_next(503)
+
+            monkeypatch.setattr(stage, "_get", before_they_are_sent)
+            await stage.start()
+            assert [record.message for record in caplog.records] == ["discord.unreachable"]
+            assert "`bug` 90 %" in (await stage.jonas.command("ask", text="bug")).text
+
     async def test_stop_is_obeyed_while_discord_cannot_be_reached(self, tmp_path: Path) -> None:
         async with chat_stage(tmp_path, started=False) as stage:
             connect_to("http://127.0.0.1:9/api/v10", "ws://127.0.0.1:9/gateway/")

@@ -209,6 +209,15 @@ async def test_a_channel_that_cannot_be_written_is_said_to_who_asked(stage: Stag
     assert "I could not write into the channel; `/train status` shows how it goes." in reply.text
 
 
+async def test_a_training_that_a_program_began_is_shown_to_a_lead_who_asks_for_one(stage: Stage) -> None:
+    classifier = await only(stage)
+    await stage.fake.training.request(LEAD, classifier)
+    reply = await stage.maria.command("train now", channel="training")
+    assert reply.text == "`triage` is being trained already. Watch it in <#100000000000000011>."
+    stage.fake.training.move(stage.fake.memory.jobs[-1].id, JobState.RUNNING, progress=STEP)
+    await shown(stage, "epoch 2 of 4")
+
+
 async def test_cancelling_what_has_ended_brings_its_message_up_to_date(stage: Stage) -> None:
     job = await begin(stage)
     await stage.end()  # the end of the training is missed, as after a crash

@@ -345,6 +345,9 @@ def test_evaluation_measures_the_served_answers(terminal: Terminal) -> None:
     result = terminal.json("evaluate", "--classifier", "triage", "--file", file)
     assert (result["n"], result["accuracy"], result["unknown_labels"]) == (4, 0.5, ["other"])
     assert [label["n"] for label in result["labels"]] == [1, 2, 1]
+    spelt = terminal.write("spelt.csv", "text,label\na bug,Bug\nthe bug, BUG\nbilling,billing\n")
+    result = terminal.json("evaluate", "--file", spelt)
+    assert (result["accuracy"], result["unknown_labels"]) == (1.0, []), "as an import takes them"
     code, out, _ = terminal.run("evaluate", "--file", file)
     assert code == 0
     assert "accuracy 50.0%" in out

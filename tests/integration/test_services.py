@@ -108,6 +108,7 @@ async def test_suggestions_put_the_models_guess_first_and_follow_what_is_typed(s
         ([("fine", "bug"), ("x" * 4001, "bug")], "Row 2: The text has 4,001 characters"),
         ([("fine", "bug"), ("half \ud83d", "bug")], "Row 2: The text holds characters that are no text"),
         ([("fine", "bug"), ("fine too", " ")], "Row 2 has no label"),
+        ([("fine", "bug"), ("fine too", "b@g")], "Row 2: The label's name holds @.* Nothing was imported"),
         ([], "no rows"),
     ],
 )
@@ -183,6 +184,17 @@ async def test_a_leads_label_settles_anew_what_a_lead_has_settled(system: System
     assert corrected.now == "idea"
     again = await labeling.label(ADA, triage, "dark mode", "bug", Source.COMMAND)
     assert (again.now, again.ruled) == ("idea", "idea")
+
+
+async def test_a_leads_label_settles_anew_also_where_it_had_to_be_created(system: System) -> None:
+    services = system.services
+    triage = await services.classifiers.create(LEAD, "triage", ["bug", "idea"])
+    idea = (await services.classifiers.labels(triage))[1].label
+    first = await services.labeling.label(ADA, triage, "site is down", "idea", Source.COMMAND)
+    await services.suspects.change(LEAD, triage, first.example_id, idea.id, "bug")
+    typed = await services.proposing.keep(LEAD, triage, "outage", "site is down", Source.COMMAND)
+    await services.proposing.create(LEAD, typed.id)
+    assert await services.labeling.label_of(triage, "site is down") == "outage"
 
 
 async def test_a_receipt_names_the_archived_label_that_a_lead_has_chosen(system: System) -> None:
@@ -261,6 +273,8 @@ async def test_a_count_that_led_to_a_cancelled_training_does_not_ask_again_at_on
     newest = await training.status(receipt.classifier)
     assert newest is not None
     assert newest.job.id == cancelled.id
+    one = await system.services.labeling.label(LEAD, receipt.classifier, "one more", "bug", Source.COMMAND)
+    assert one.until_training == 29, "what was asked for with the others is not near again"
 
 
 async def test_slot_missed_while_the_bot_was_off_runs_once_after_the_restart(

@@ -215,6 +215,12 @@ async def test_only_missing_files_are_given(served: Bench, tmp_path: Path) -> No
     assert verify(served.store.artifacts / champion.name)
 
 
+async def test_an_artifact_that_two_trainings_need_at_once_arrives_whole(served: Bench, tmp_path: Path) -> None:
+    champion = make_artifact(tmp_path / "models")
+    await asyncio.gather(*(served.client.give_artifact(champion) for _ in range(8)))
+    assert verify(served.store.artifacts / champion.name)
+
+
 async def test_given_artifact_that_does_not_verify_is_dropped(served: Bench, tmp_path: Path) -> None:
     champion = make_artifact(tmp_path / "models")
     part = served.store.artifacts / f"{champion.name}.part"

@@ -224,6 +224,47 @@ async def test_a_label_that_is_gone_is_a_reason_to_train_and_a_description_is_no
     assert isinstance(await system.services.training.request(LEAD, classifier), NotYet)
 
 
+@pytest.mark.parametrize(("kind", "back"), [(ChangeKind.MERGE, None), (ChangeKind.ARCHIVE, ChangeKind.RESTORE)])
+async def test_a_label_that_came_back_with_its_texts_is_a_reason_to_train(
+    system: System, kind: ChangeKind, back: ChangeKind | None
+) -> None:
+    classifier = await taught(system)
+    await system.services.labeling.import_rows(LEAD, "triage", [(f"idea {n}", "idea") for n in range(7)], Source.FILE)
+
+    async def change(kind: ChangeKind, into: str = "", words: str = "") -> int:
+        preview = await system.services.curation.preview(LEAD, classifier, kind, "idea", words, into)
+        return (await system.services.curation.confirm(LEAD, preview.draft_id)).change.id
+
+    gone = await change(kind, "praise" if kind is ChangeKind.MERGE else "")
+    assert await train(system, classifier) == (JobState.SUCCEEDED, None)
+    assert isinstance(await system.services.training.request(LEAD, classifier), NotYet)
+    if back is None:
+        await system.services.curation.undo(LEAD, gone)
+    else:
+        await change(back)
+    again = await system.services.training.request(LEAD, classifier)
+    assert isinstance(again, Requested)
+    assert again.new_since == 7
+    await system.services.training.wait("g", again.job.id)
+    assert isinstance(await system.services.training.request(LEAD, classifier), NotYet)
+    await change(ChangeKind.RENAME, words="wish")
+    assert isinstance(await system.services.training.request(LEAD, classifier), NotYet), "it is known by another name"
+
+
+async def test_what_answers_is_told_also_before_it_is_in_memory(
+    tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        classifier = await taught(system)
+        await train(system, classifier)
+        trainer.failure = ("The training diverged.", False)
+        await teach(system, classifier, 100, 4)
+        assert await train(system, classifier) == (JobState.FAILED, "The training diverged.")
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        assert (await system.services.classifiers.stats(classifier)).version == "v1"
+        assert [update.serving for update in await system.services.training.unfinished()] == ["v1"]
+
+
 @pytest.mark.parametrize("retryable", [True, False])
 async def test_a_failure_that_may_pass_is_tried_three_times_and_another_once(
     system: System, trainer: FakeTrainer, retryable: bool
@@ -733,6 +774,13 @@ class TestBasedOn:
             await system.services.classifiers.base_on(LEAD, other, "triage")
         with pytest.raises(InvalidInput, match="another pretrained model"):
             await system.services.classifiers.base_on(LEAD, replace(other, base="wide"), "triage@v1")
+
+    async def test_a_version_that_cannot_be_carried_over_leaves_no_half_made_classifier(self, system: System) -> None:
+        triage, _ = await two_trained(system)
+        await system.stores.registry.mark_damaged("g", triage.id, 1)
+        with pytest.raises(Conflict, match="The files of v1 are damaged"):
+            await system.services.classifiers.create(LEAD, "third", ["bug", "praise"], "triage@v1")
+        assert {one.name for one in await system.services.classifiers.list("g")} == {"triage", "other"}
 
     async def test_while_it_trains_the_choice_waits(self, system: System, trainer: FakeTrainer) -> None:
         _, other = await two_trained(system)

@@ -45,7 +45,7 @@ class TrainCommands(PupilCog, commands.GroupCog, group_name="train", group_descr
             await show(interaction, Card(f"Not yet. {outcome.reason}"))
             return
         update = await self.services.training.job(actor.guild, outcome.job.id)
-        await show(interaction, Card(requested_words(chosen, outcome, await self.bot.board.show(update))))
+        await show(interaction, Card(requested_words(chosen, outcome, await self.bot.board.show(update, channel))))
 
     @app_commands.command(description="Where the newest training stands.")
     @app_commands.describe(classifier="Which classifier (the channel's, if left out)")
