@@ -41,8 +41,8 @@ class Forecast:
     label_rows: int
     label_right: float | None
     """Share of its texts that are answered right without having been learned; None: it has none."""
-    event: int = 0
-    """The newest label event when it was made."""
+    made_at: tuple[int, int] = (0, 0)
+    """The newest label event and the newest change of a label when it was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +93,15 @@ class ForecastService:
         rows, needed = sum(count.train for count in counts), max(FEWEST_ROWS, FEWEST_PER_LABEL * len(counts))
         if rows < needed or len(counts) < 2:
             return TooFew(rows, needed)
-        newest = await self._examples.newest_event(classifier.guild, classifier.id)
+        at = (classifier.guild, classifier.id)
+        newest = await self._examples.newest_event(*at), await self._classifiers.newest_change(*at)
         known, failed = self._known.get(classifier.id), self._failed.pop(classifier.id, None)
-        if failed is None and (known is None or known.event != newest):
+        if failed is None and (known is None or known.made_at != newest):
             await self._wait_for(classifier, newest)
             failed = self._failed.pop(classifier.id, None)
         return self._known.get(classifier.id) or failed or InTheMaking()
 
-    async def _wait_for(self, classifier: Classifier, newest: int) -> None:
+    async def _wait_for(self, classifier: Classifier, newest: tuple[int, int]) -> None:
         task = self._making.get(classifier.id)
         if task is None:
             task = asyncio.create_task(self._make(classifier, newest), name="forecast")
@@ -108,7 +109,7 @@ class ForecastService:
             task.add_done_callback(lambda done: self._making.pop(classifier.id, None))
         await asyncio.wait({task}, timeout=PATIENCE)
 
-    async def _make(self, classifier: Classifier, newest: int) -> None:
+    async def _make(self, classifier: Classifier, newest: tuple[int, int]) -> None:
         began = time.perf_counter()
         try:
             encoder = await self._serving.base_encoder(classifier)
@@ -126,7 +127,7 @@ class ForecastService:
         log.info("forecast.made", extra=facts)
 
 
-def _forecast(material: Material, newest: int) -> Forecast:
+def _forecast(material: Material, newest: tuple[int, int]) -> Forecast:
     names = [label.name for label in material.labels]
     curve = measure(names, material.names, material.vectors, material.targets)
     lacking = wanting(curve)

@@ -19,7 +19,7 @@ from bot.services.classifiers import ClassifierService
 from bot.services.labeling import LabelingService
 from bot.services.people import Actor
 from bot.services.serving import Serving
-from bot.services.training import NotYet, TrainingService
+from bot.services.training import Requested, TrainingService
 from bot.services.updates import JobUpdate
 from storage.errors import Conflict, NotFound
 from storage.records import Classifier, JobState, Source, text_hash
@@ -177,10 +177,14 @@ class LessonService:
         outcome = await self._training.request(
             actor, classifier, "the first lesson", self._channels and self._channels[1]
         )
-        if isinstance(outcome, NotYet):
-            course.refusal = outcome.reason
-        else:
+        if isinstance(outcome, Requested):
             course.job, course.refusal = outcome.job.id, None
+            return
+        newest = await self._training.status(classifier)
+        if newest is not None and newest.job.state is JobState.SUCCEEDED:  # somebody has trained it in the chat
+            course.job, course.refusal = newest.job.id, None
+        else:
+            course.refusal = outcome.reason
 
     async def _measure(self, classifier: Classifier) -> Measurement:
         """Asks every kept question that nobody has labelled, the way a person would."""

@@ -217,6 +217,7 @@ class Serving:
         """The one reference. Labels that came while it was being prepared take part when it goes live."""
         with self._residents.using(prepared.classifier.id):
             await self._memory.go_live(prepared.served)
+        self._fallen.pop(prepared.classifier.id, None)
 
     async def base_encoder(self, classifier: Classifier) -> Encoder:
         """The pretrained encoder that the classifier's versions began with; in memory for as long as somebody holds it.

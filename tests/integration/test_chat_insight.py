@@ -16,6 +16,7 @@ from bot.playground.reply import Reply
 from bot.services.forecast import Forecast, InTheMaking
 from bot.services.people import Actor, Role
 from storage.errors import InvalidInput, NotAllowed, NotFound, TrainerUnavailable
+from storage.label_changes import ChangeKind
 from storage.records import (
     Classifier,
     EvaluationReport,
@@ -494,6 +495,12 @@ async def test_stats_tell_what_more_labels_would_bring(stage: RealStage) -> None
     told = (await stage.ada.command("stats")).text
     assert re.search(r"\+\d+ labels like those so far ≈ [+−]\d+\.\d points \(−?\d+\.\d to −?\d+\.\d\)", told)
     assert re.search(r"`\w+` would gain most: \d+ texts, right in \d+ %\.", told)
+    preview = await stage.services.curation.preview(LEAD, triage, ChangeKind.RENAME, found.label, "renamed")
+    await stage.services.curation.confirm(LEAD, preview.draft_id)
+    async with asyncio.timeout(150):
+        while f"`{found.label}` would gain most" in (told := (await stage.ada.command("stats")).text):
+            pass  # the last known one is told while a newer one is made
+    assert "would gain most" in told
 
 
 async def test_stats_do_not_wait_for_a_forecast(stage: RealStage, monkeypatch: pytest.MonkeyPatch) -> None:

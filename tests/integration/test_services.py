@@ -456,3 +456,8 @@ async def test_lesson_goes_step_by_step_over_a_restart_and_leaves_out_what_was_l
         state = await system.services.lesson.step(someone, "teach")
         assert [step["asked"] for step in state["steps"][:2]] == [60, 59]
         assert [step["state"] for step in state["steps"]] == ["done", "done", "ready", "locked"]
+        asked = await system.services.training.request(someone, triage)  # in the chat, not by the lesson's button
+        assert isinstance(asked, Requested)
+        await system.services.training.wait(GUILD_ID, asked.job.id)
+        state = await system.services.lesson.step(someone, "train")
+        assert [step["state"] for step in state["steps"]] == ["done", "done", "done", "ready"]

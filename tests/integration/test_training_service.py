@@ -456,6 +456,8 @@ async def test_a_damaged_version_whose_files_were_put_back_goes_live_when_a_lead
         assert (await system.serving.answer(classifier, "text")).number == 1
         assert (await system.services.promotion.versions(classifier))[0].state is VersionState.CHAMPION
         assert system.serving.warning(classifier.id) == ""
+        await system.services.promotion.rollback(LEAD, classifier)
+        assert system.serving.warning(classifier.id) == "", "nothing is damaged any more"
 
 
 async def test_short_memory_is_told_and_marks_no_version_damaged(
