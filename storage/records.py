@@ -536,6 +536,11 @@ class Prediction:
     def confidence(self) -> float:
         return self.scores[0].confidence
 
+    @property
+    def told(self) -> str:
+        """The label that stands first in the reply: what the text was taught as, else the model's."""
+        return self.label if self.taught is None else self.taught.label
+
 
 @dataclass(frozen=True, slots=True)
 class PairedOutcome:

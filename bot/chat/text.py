@@ -10,7 +10,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 ZERO_WIDTH_SPACE = "\u200b"
-_MARKDOWN = re.compile(r"([\\`*_~|<\[\]])|^(\s*)([>#+-])(?=[\s>#])", re.MULTILINE)
+_MARKDOWN = re.compile(
+    r"(?P<address>https?://[^\s<>`*~|\\\[\]]+)|([\\`*_~|<\[\]])|^(\s*)([>#+-])(?=[\s>#])", re.MULTILINE
+)
+"""Web addresses first: inside of one nothing is markdown, and a backslash would be part of it."""
 _NOT_SHOWN = re.compile(r"[\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 """Characters that are invisible or turn the direction of the line they stand in (but not the joiner of emoji)."""
 _LIST_NUMBER = re.compile(r"^(\s*\d+)([.)])(?=\s)", re.MULTILINE)
@@ -18,7 +21,9 @@ _LIST_NUMBER = re.compile(r"^(\s*\d+)([.)])(?=\s)", re.MULTILINE)
 
 def escaped(text: str) -> str:
     """What a person wrote, so that it reads as they wrote it and does nothing: no markdown, mention or link text."""
-    calm = _MARKDOWN.sub(lambda match: f"{match[2] or ''}\\{match[1] or match[3]}", text.replace("\r", ""))
+    calm = _MARKDOWN.sub(
+        lambda match: match["address"] or f"{match[3] or ''}\\{match[2] or match[4]}", text.replace("\r", "")
+    )
     calm = _LIST_NUMBER.sub(r"\1\\\2", calm)
     return calm.replace("@", "@" + ZERO_WIDTH_SPACE)
 

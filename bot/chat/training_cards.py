@@ -123,12 +123,12 @@ def _no_version(update: JobUpdate, title: str, why: str, tone: Tone) -> Card:
 
 
 def morning_card(update: JobUpdate) -> Card:
-    """In the morning, for a training that failed in the night: one plain sentence or two."""
+    """In the morning, or later, for a training that failed in the night: one plain sentence or two."""
     job, name = update.job, update.classifier.name
     why = cut(sentence(job.error or "The trainer did not say why."), 1000)
     return Card(
-        f"Good morning. Last night's training of `{name}` did not work out: {why} {update.serving} keeps answering; "
-        "no label is lost.",
+        f"The training of {code(name)} in the night ({when(job.updated_at)}) did not work out: {why} "
+        f"{update.serving} keeps answering; no label is lost.",
         rows=((Button("Train again", f"train:{name}", Style.BLUE),),),
     )
 

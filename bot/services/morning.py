@@ -1,6 +1,7 @@
 """A training that failed in the night is told in the morning, once.
 
-While it fails, its message in the team channel says so, silently. Who sleeps then finds one plain sentence at eight.
+While it fails, its message in the team channel says so, silently. Who sleeps then finds one plain sentence at eight,
+or when the bot comes back in the course of a day.
 What is told is stored (`storage.guilds`), so a restart neither repeats nor loses it. A clock wakes this service; the
 chat asks it what there is to tell.
 """
@@ -69,8 +70,10 @@ class MorningNews:
         """Failed trainings of the schedule whose morning has come, the newest of each classifier."""
         newest: dict[tuple[str, int], TrainingJob] = {}
         for job in await self._guilds.failed((now - STALE).timestamp(), timer("").id):
-            at = when_to_tell(datetime.fromtimestamp(job.updated_at, UTC), await self._zone(job))
-            if at is not None and at <= now:
+            zone = await self._zone(job)
+            at = when_to_tell(datetime.fromtimestamp(job.updated_at, UTC), zone)
+            # Where the bot was away in the morning it is told later, but not in the next night.
+            if at is not None and at <= now and TOLD_AT <= now.astimezone(zone).time() < NIGHT_FROM:
                 newest[job.guild, job.classifier_id] = job
         updates = [await self._update_of(job) for job in newest.values()]
         return [update for update in updates if not update.classifier.archived]

@@ -92,22 +92,22 @@ class PredictionService:
         return await self._predictions.get(guild, prediction_id)
 
     async def right(self, actor: Actor, prediction_id: str) -> LabelReceipt | None:
-        """The answer was right: it becomes this person's label. None: only counted, because no text was kept."""
+        """What was told is right: it becomes this person's label. None: only counted, because no text was kept."""
         prediction = await self._predictions.get(actor.guild, prediction_id)
-        return await self._feedback(actor, prediction, prediction.label, right=True)
+        return await self._feedback(actor, prediction, prediction.told)
 
     async def wrong(self, actor: Actor, prediction_id: str, label: str) -> LabelReceipt | None:
-        """The answer was wrong and `label` is right: it becomes this person's label. None: only counted."""
+        """What was told is wrong and `label` is right: it becomes this person's label. None: only counted."""
         prediction = await self._predictions.get(actor.guild, prediction_id)
-        return await self._feedback(actor, prediction, label, right=label == prediction.label)
+        return await self._feedback(actor, prediction, label)
 
-    async def _feedback(self, actor: Actor, prediction: Prediction, label: str, *, right: bool) -> LabelReceipt | None:
+    async def _feedback(self, actor: Actor, prediction: Prediction, label: str) -> LabelReceipt | None:
         self._consent.require(actor, Role.MEMBER, "say what is right")
         receipt = None
         if prediction.text is not None:
             classifier = await self._classifiers.by_id(actor.guild, prediction.classifier_id)
             receipt = await self._labeling.label(actor, classifier, prediction.text, label, Source.COMMAND)
-        event = None if receipt is None else receipt.event_id
+        event, right = None if receipt is None else receipt.event_id, label == prediction.label
         await self._predictions.record_feedback(actor.guild, prediction.id, actor.id, right, event, time.time())
         return receipt
 

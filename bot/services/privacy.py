@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.services.consent import Consent
+from bot.services.flights import Flights
 from bot.services.people import Actor
 from bot.services.serving import Serving
 from storage.artifacts import read_manifest
@@ -78,6 +79,7 @@ class PrivacyService:
         self._snapshots = snapshots
         self._models = models
         self._freezing = freezing
+        self._forgetting = Flights[Receipt]()
 
     async def show(self, actor: Actor) -> About:
         return About(await self._privacy.holdings(actor.guild, actor.id), self._consent.is_out(actor))
@@ -112,9 +114,14 @@ class PrivacyService:
     async def forget(self, actor: Actor) -> Receipt:
         """Deletes what the actor asked, labelled, judged and submitted. The next answers do not know it any more.
 
+        Asked for twice at a time, it is done once, with one receipt: nobody is given it again.
+
         Raises:
             StorageError: nothing was deleted.
         """
+        return await self._forgetting.join((actor.guild, actor.id), lambda: self._forget(actor))
+
+    async def _forget(self, actor: Actor) -> Receipt:
         # A training file written meanwhile would hold the texts, and nobody would know that it has to go.
         async with self._freezing:
             snapshots = await self._privacy.snapshots(actor.guild)

@@ -168,14 +168,19 @@ class PromotionService:
             await self._swap(prepared, expected, "gate", reason)
         return trial
 
-    async def rollback(self, actor: Actor, classifier: Classifier, number: int | None = None) -> Promotion:
+    async def rollback(
+        self, actor: Actor, classifier: Classifier, number: int | None = None, *, live: int | None = None
+    ) -> Promotion:
         """Back to a version that was live before; None: the older one that was live last, so twice goes two back.
+
+        `live`: the version from which to go back, so that a second press of a button does not go further; None:
+        whichever is live.
 
         Raises:
             NotAllowed, NotFound (nothing to go back to), Conflict, ArtifactError.
         """
         actor.require(Role.LEAD, "roll back")
-        current = await self._registry.champion(classifier.guild, classifier.id)
+        current = await self._registry.champion(classifier.guild, classifier.id) if live is None else live
         if number is None:
             number = await self._before(classifier, current)
         if number == current:

@@ -78,8 +78,9 @@ def parse_since(words: str, now: float) -> float:
         InvalidInput: neither, or not in the past.
     """
     written = words.strip().casefold()
-    if match := re.fullmatch(r"(\d{1,5})\s*([mhdw])[a-z]*", written, re.ASCII):
-        return now - int(match[1]) * SECONDS[match[2]]
+    units = "m|mins?|minutes?|h|hours?|d|days?|w|weeks?"  # not whatever begins so: "3 months" are no three minutes
+    if match := re.fullmatch(rf"(\d{{1,5}})\s*({units})", written, re.ASCII):
+        return now - int(match[1]) * SECONDS[match[2][0]]
     try:
         moment = datetime.fromisoformat(words.strip())
     except ValueError:

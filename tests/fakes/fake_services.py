@@ -447,9 +447,11 @@ class FakePromotion:
         memory.promotions.append(promotion)
         return promotion
 
-    async def rollback(self, actor: Actor, classifier: Classifier, number: int | None = None) -> Promotion:
+    async def rollback(
+        self, actor: Actor, classifier: Classifier, number: int | None = None, *, live: int | None = None
+    ) -> Promotion:
         actor.require(Role.LEAD, "roll back")
-        live = self._memory.champion(classifier)
+        live = self._memory.champion(classifier) if live is None else live
         before = [known.previous for known in self._memory.promotions if known.number == live]
         if number is None and not before:
             raise NotFound(f"`{classifier.name}` has no version before {version_name(live)} to go back to.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -172,7 +172,7 @@ async def failed_night(stage: RealStage, by: Actor, ended: datetime = NIGHT) -> 
 
 
 def news(stage: RealStage, channel: str = "support") -> list[Json]:
-    return [one for one in stage.maria.messages(channel) if "Good morning" in one["content"]]
+    return [one for one in stage.maria.messages(channel) if "in the night" in one["content"]]
 
 
 async def tick(stage: RealStage, now: datetime) -> None:
@@ -186,8 +186,9 @@ async def test_a_training_that_failed_at_night_is_told_at_eight_and_once(stage: 
     assert news(stage) == []
     await stage.restart()
     await tick(stage, EIGHT)
-    message = await stage.maria.wait_for(lambda one: "Good morning" in one["content"])
-    assert "`triage` did not work out: The disk of the trainer is full." in message["content"]
+    message = await stage.maria.wait_for(lambda one: "in the night" in one["content"])
+    told = f"The training of `triage` in the night (<t:{int(NIGHT.timestamp())}:R>) did not work out: The disk of the"
+    assert message["content"].startswith(told)
     assert "keeps answering" in message["content"]
     await tick(stage, EIGHT)
     await stage.restart()
@@ -195,6 +196,15 @@ async def test_a_training_that_failed_at_night_is_told_at_eight_and_once(stage: 
     assert len(news(stage)) == 1
     stage.trainer.failure = None
     assert "Training `triage`" in (await stage.maria.click(message, "Train again")).text
+
+
+async def test_a_bot_that_was_away_in_the_morning_tells_it_later_but_not_at_night(stage: RealStage) -> None:
+    await failed_night(stage, timer(LEAD.guild))
+    await tick(stage, EIGHT.replace(hour=23))
+    await tick(stage, EIGHT.replace(hour=2) + timedelta(days=1))
+    assert news(stage) == []
+    await tick(stage, EIGHT.replace(hour=15) + timedelta(days=1))
+    await stage.maria.wait_for(lambda one: "in the night" in one["content"])
 
 
 async def test_its_message_at_night_wakes_nobody(stage: RealStage) -> None:

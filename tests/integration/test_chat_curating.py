@@ -464,7 +464,7 @@ class TestRevertingSomebody:
     async def test_a_time_that_is_none_and_a_person_without_labels_are_told(
         self, stage: RealStage, triage: Classifier
     ) -> None:
-        for since in ("yesterday-ish", "2999-01-01", HOSTILE[0]):
+        for since in ("yesterday-ish", "2999-01-01", "3 months", "1 hourglass", HOSTILE[0]):
             refused = await stage.maria.command("labels revert", member=stage.jonas.id, since=since)
             assert refused.buttons == []
         nothing = await stage.maria.command("labels revert", member=stage.jonas.id, since="2020-01-01")

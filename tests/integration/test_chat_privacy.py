@@ -192,6 +192,24 @@ async def test_the_receipt_names_what_has_learned_it_also_from_another_classifie
     assert "`other` starts from `triage v1`, so choose another for it first, with `/classifier base`." in receipt.text
 
 
+async def test_delete_pressed_again_meanwhile_shows_the_same_receipt(
+    stage: RealStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.ada.command("label", text="unforgettable walrus", label="bug")
+    preview = await stage.ada.command("privacy forget")
+    going_on = asyncio.Event()
+
+    async def held(*_: object) -> set[str]:
+        await going_on.wait()
+        return set()
+
+    monkeypatch.setattr(stage.system.stores.keeping, "named_snapshots", held)
+    presses = [asyncio.create_task(stage.ada.click(preview, "Delete all of it")) for _ in range(2)]
+    await asyncio.sleep(0.3)
+    going_on.set()
+    assert [("Forgotten" in (await press).text) for press in presses] == [True, True]
+
+
 async def test_a_training_file_written_while_somebody_is_forgotten_is_without_them(
     stage: RealStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,6 +170,12 @@ class TestPermissions:
         stale = await stage.maria.click(team, "Back to v0")
         assert "v1 is not live any more; v0 is." in stale.text
 
+    async def test_an_answer_is_shared_once(self, stage: Stage) -> None:
+        asked = await stage.jonas.command("ask", text="bug")
+        before = len(stage.maria.messages())
+        await asyncio.gather(*(stage.jonas.click(asked, "Share") for _ in range(3)))
+        assert len(stage.maria.messages()) == before + 1
+
     async def test_an_answer_is_shared_by_its_asker_alone(self, stage: Stage) -> None:
         await stage.maria.command("ask", text="there is a bug in it")
         button = f"share:{next(iter(stage.fake.memory.predictions))}"

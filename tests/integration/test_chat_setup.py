@@ -134,7 +134,8 @@ async def test_a_time_can_be_typed_and_a_mistake_is_told(stage: RealStage) -> No
     # Another zone from the menu keeps them.
     step = await stage.maria.select(right, "When do I train by myself?")
     moved = await choose(stage.maria, step, "setup:zone:1", "Asia/Tokyo")
-    assert "every day at 03:00 (Asia/Tokyo), if there is something new, but not between 22:00 and 06:00" in moved.text
+    assert "every day at 03:00 (Asia/Tokyo) and after 50 new labels" in moved.text
+    assert "not between 22:00 and 06:00" in moved.text
 
 
 @pytest.mark.parametrize(
@@ -187,6 +188,17 @@ async def test_a_refused_form_is_filled_in_when_it_is_opened_again(stage: RealSt
     assert await stage.services.classifiers.list(LEAD.guild)
     again = await stage.maria.click(await stage.maria.command("setup"), "Back")
     assert typed_in(await stage.maria.click(again, "Add labels"))["labels"] == "", "it was used"
+
+
+async def test_refused_labels_for_one_that_is_there_stay_with_it(stage: RealStage) -> None:
+    await stage.classifier("triage")
+    await stage.classifier("mail", "offer bill")
+    await stage.services.classifiers.use(LEAD, CHANNEL_IDS["support"], "triage")
+    form = await stage.maria.click(await stage.maria.command("setup"), "Name another")
+    refused = await stage.maria.submit(form, name="mail", labels="offer\n" + "a" * 61)
+    assert "`mail` tells apart" in refused.text
+    assert typed_in(await stage.maria.click(refused, "Add labels"))["labels"] == "offer\n" + "a" * 61
+    assert typed_in(await stage.maria.click(refused, "Name another")) == {"name": "", "labels": ""}
 
 
 def typed_in(form: Reply) -> dict[str, str]:

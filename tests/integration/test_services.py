@@ -83,6 +83,12 @@ async def test_golden_text_is_told_as_taught_but_never_trained_on(system: System
     answer = await system.services.prediction.ask(ADA, triage, golden_text().upper(), Source.COMMAND)
     assert answer.taught is not None
     assert answer.taught.label == "praise"
+    assert answer.label != "praise", "golden texts are in no head"
+    confirmed = await system.services.prediction.right(LEAD, answer.id)
+    assert confirmed is not None
+    assert confirmed.label == "praise", "what stood first is what was right"
+    stats = await system.services.classifiers.stats(triage)
+    assert (stats.right, stats.wrong) == (0, 1), "the model itself had said something else"
 
 
 async def test_unknown_label_names_the_nearest_and_stores_nothing(system: System) -> None:

@@ -239,6 +239,12 @@ class TestHostileText:
         assert code("a`b\nc") == "`aˋb c`"
         assert block(["a ``` b"]).count("```") == 2
 
+    def test_a_web_address_stays_what_it_is(self) -> None:
+        address = "https://docs.example.org/user_guide/first_steps.html#the_end"
+        assert escaped(f"_see_ {address} *now*") == f"\\_see\\_ {address} \\*now\\*"
+        assert escaped("https://x.org/a**b [x](https://y.org)") == "https://x.org/a\\*\\*b \\[x\\](https://y.org)"
+        assert "@everyone" not in escaped("https://x.org/@everyone")
+
     @settings(max_examples=60, deadline=None)
     @given(st.text(max_size=100))
     def test_escaping_only_adds(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import discord
@@ -27,6 +28,8 @@ COUNTED = "Counted, thank you. It becomes no label: the text of a chat message i
 class Asking(PupilCog):
     def __init__(self, bot: PupilBot) -> None:
         super().__init__(bot)
+        self._shared = deque[str](maxlen=1000)
+        """Answers that were shared last: a button that is pressed twice shares once."""
         # A context menu cannot be declared inside a class.
         self.menu = app_commands.ContextMenu(name="Predict", callback=self.predict)
         self.bot.tree.add_command(self.menu)
@@ -86,9 +89,12 @@ class Asking(PupilCog):
         await begin(interaction)
         actor = self.actor(interaction)
         prediction = await self._own(actor, prediction_id)
+        is_first = prediction_id not in self._shared
+        self._shared.append(prediction_id)
         rows = answer_rows(prediction, shareable=False)
         await show(interaction, answer_card(prediction, note="Shared with the channel.", rows=rows))
-        await share(interaction, answer_card(prediction, shared_by=actor.name))
+        if is_first:
+            await share(interaction, answer_card(prediction, shared_by=actor.name))
 
     async def _own(self, actor: Actor, prediction_id: str) -> Prediction:
         prediction = await self.services.prediction.get(actor.guild, prediction_id)

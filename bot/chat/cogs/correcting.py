@@ -99,8 +99,8 @@ class _Answer:
         every = [count.label.name for count in await self.services.classifiers.labels(classifier)]
         likely = [score.label for score in prediction.scores if score.label in every]
         ranked = [*likely, *(name for name in every if name not in likely)]
-        said = set() if prediction.is_guess else {prediction.label}
-        return prediction.text or "", [name for name in ranked if name not in said]
+        said = None if prediction.is_guess and prediction.taught is None else prediction.told
+        return prediction.text or "", [name for name in ranked if name != said]
 
     async def give(self, interaction: Interaction, actor: Actor, label: str) -> Card:
         prediction = await self.services.prediction.get(actor.guild, self.prediction_id)

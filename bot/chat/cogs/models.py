@@ -90,7 +90,8 @@ class ModelCommands(PupilCog, commands.GroupCog, group_name="model", group_descr
         actor = self.actor(interaction)
         chosen = await self.classifier(actor, classifier)
         await self._require_live(chosen, int(live))
-        await self._announce(interaction, actor, chosen, await self.services.promotion.rollback(actor, chosen))
+        promotion = await self.services.promotion.rollback(actor, chosen, live=int(live))
+        await self._announce(interaction, actor, chosen, promotion)
 
     @pressed(r"swap:(?P<classifier>[\w-]+):(?P<live>\d+):(?P<wanted>\d+)")
     async def swap_back(self, interaction: Interaction, classifier: str, live: str, wanted: str) -> None:

@@ -32,7 +32,7 @@ from bot.chat.setup_cards import (
     without_gone,
 )
 from bot.services.classifiers import NIGHTLY
-from bot.services.people import Role
+from bot.services.people import Actor, Role
 from storage.errors import InvalidInput, UserError
 
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ class Setup(PupilCog):
         state = await self.services.setup.state(actor, int(number or 0))
         name = state.classifier.name if number and state.classifier else ""
         refused, labels = self._refused.get((actor.guild, actor.id), ("", ""))
-        if name not in ("", refused.strip().casefold()):  # more labels for another one than the one of the mistake
+        meant = refused.strip().casefold()
+        # "Add labels" belongs to the one it names, "Name another" to none that is there.
+        if (name and name != meant) or (not name and await self._number(actor, meant)):
             refused, labels = name, ""
         await ask(interaction, classifier_form(refused, labels))
 
@@ -110,9 +112,15 @@ class Setup(PupilCog):
             if len(self._refused) >= MOST_REFUSED:
                 del self._refused[next(iter(self._refused))]
             self._refused[actor.guild, actor.id] = name, labels
-            await self._show(interaction, CLASSIFIER, 0, f"{error} {NOTHING_CREATED}", labels)
+            number = await self._number(actor, name)
+            await self._show(interaction, CLASSIFIER, number, f"{error} {NOTHING_CREATED}", labels)
             return
         await self._go_on(interaction, CLASSIFIER, made.id)
+
+    async def _number(self, actor: Actor, name: str) -> int:
+        """Id of the classifier of that name; 0: there is none."""
+        every = await self.services.classifiers.list(actor.guild)
+        return next((one.id for one in every if one.name == name.strip().casefold()), 0)
 
     @pressed(r"setup:use")
     async def use(self, interaction: Interaction) -> None:
@@ -163,8 +171,8 @@ class Setup(PupilCog):
     async def zone(self, interaction: Interaction, number: str) -> None:
         await begin(interaction)
         state = await self.services.setup.state(self.actor(interaction), int(number))
-        quiet = state.schedule.quiet if state.schedule else None
-        await self._schedule(interaction, int(number), NIGHTLY, None, chosen(interaction), quiet)
+        quiet, count = (state.schedule.quiet, state.schedule.after_labels) if state.schedule else (None, None)
+        await self._schedule(interaction, int(number), NIGHTLY, count, chosen(interaction), quiet)
 
     @pressed(rf"setup:never:{NUMBER}")
     async def never(self, interaction: Interaction, number: str) -> None:

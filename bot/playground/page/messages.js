@@ -46,6 +46,8 @@ export class MessageList {
     this.loading = false;
     /** @type {Set<string>} channels whose oldest message is here */
     this.complete = new Set();
+    // Every channel begins again with its newest messages.
+    store.addEventListener('hello', () => this.complete.clear());
     this.jump.addEventListener('click', () => this.toNewest());
     this.log.addEventListener('scroll', () => this.scrolled(), { passive: true });
     new ResizeObserver(() => this.stick && this.toNewest()).observe(this.log);
