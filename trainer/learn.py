@@ -163,7 +163,8 @@ class _Run:
         """For whoever trains the same with the same libraries on the same kind of device."""
         parts = [replace(self.spec, job_id="", attempt=0), self.recipe]
         base = [weights_digest(self.base), str(read_settings(self.base))]
-        texts = [*map(to_json, parts), *base, torch.__version__, self.device.type]
+        began = self.origin.artifact or ""  # the start that is asked for may be missing in one of two attempts
+        texts = [*map(to_json, parts), *base, began, torch.__version__, self.device.type]
         digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
         return Checkpoints(self.kept, digest, self.recipe.checkpoint_seconds)
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from storage.errors import ConfigurationError
-from trainer.bases import BERT_FAMILY, QUIETER_FROM, EncoderSettings, is_published, read_settings
+from trainer.bases import BERT_FAMILY, EncoderSettings, is_published, read_settings
+from trainer.model.quieter import SHARE, counts_less
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 BATCH = 64
@@ -37,7 +38,7 @@ class Network(nn.Module):
         """Load config.json, model.safetensors and tokenizer.json of `directory` in float32.
 
         What attention adds in the packaged encoder's upper layers counts less than published
-        (`bases.QUIETER_SHARE`); what was trained or saved since has it in its weights.
+        (`trainer.model.quieter`); what was trained or saved since has it in its weights.
 
         Raises:
             ConfigurationError: a file is damaged, or weights are not those that config.json describes.
@@ -47,7 +48,7 @@ class Network(nn.Module):
         self.source = directory
         self.body, self.tokenizer = _load(directory)
         if is_published(directory):
-            self._quieten(self.settings.attention)
+            self._quieten()
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_length=self.settings.max_tokens)
         self.eval()
@@ -129,10 +130,10 @@ class Network(nn.Module):
         return self
 
     @torch.no_grad()
-    def _quieten(self, share: float) -> None:
-        for layer in self.body.encoder.layer[QUIETER_FROM:]:
-            for parameter in layer.attention.output.dense.parameters():
-                parameter.mul_(share)
+    def _quieten(self) -> None:
+        for name, parameter in self.body.named_parameters():
+            if counts_less(name):
+                parameter.mul_(SHARE)
 
     @property
     def padding(self) -> int:

@@ -40,8 +40,9 @@ log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 
 _MEETING_POINT = "ranks"
-_PATIENCE = timedelta(minutes=30)
-"""Between two calls rank 0 exports and measures alone, and the others wait."""
+PATIENCE = timedelta(hours=12)
+"""Between two calls rank 0 embeds, exports and measures alone, which takes an hour where texts are many and the encoder
+is large, and the others wait. Who is lost is noticed otherwise."""
 _NOTICED_WITHIN = 5.0
 """Seconds from the end of an assistant's connections to its own."""
 _LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
@@ -106,7 +107,7 @@ def join(folder: Path, number: int, workers: int, device: torch.device) -> None:
         init_method=f"file://{(folder / _MEETING_POINT).absolute()}",
         rank=number,
         world_size=workers,
-        timeout=_PATIENCE,
+        timeout=PATIENCE,
     )
 
 

@@ -89,7 +89,7 @@ class Store:
 
     def base_folder(self, base: str, precision: str) -> RunFolder:
         """Where `base` is exported in "int8" or "fp32". A directory whose weights were changed is another base."""
-        weights = Path(base) / "model.safetensors"
+        weights = Path(base).expanduser() / "model.safetensors"
         state = f"{weights.stat().st_mtime_ns}:{weights.stat().st_size}" if weights.is_file() else ""
         told = f"{base}\n{state}\n{precision}\n{BASE_EXPORT}"
         return RunFolder(self.root / "bases" / hashlib.sha256(told.encode()).hexdigest()[:32])

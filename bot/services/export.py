@@ -27,11 +27,13 @@ from storage.files import PART, file_errors, sync_directory, sync_file
 from trainer.model import plain
 from trainer.model.head import HEAD_FILE, Head, label_text
 from trainer.model.layers import Shape, hidden_states
+from trainer.model.quieter import PUBLISHED, SHARE, counts_less
 
 Floats = NDArray[np.float32]
 Json = dict[str, Any]
 
-NEEDED = ("config.json", "model.safetensors", "tokenizer.json", "encoder.json", "canary.json", HEAD_FILE)
+WEIGHTS = "model.safetensors"
+NEEDED = ("config.json", WEIGHTS, "tokenizer.json", "encoder.json", "canary.json", HEAD_FILE)
 LABEL_TEXTS = 24
 """Label names that are encoded for the check, beside the canary's texts: each takes some 30 ms."""
 WORST = 0.01
@@ -130,7 +132,7 @@ def _read(artifact: Path, manifest: Manifest) -> _Version:
         return _Version(
             artifact,
             _json(artifact / "config.json"),
-            load_file(artifact / "model.safetensors"),
+            _weights(artifact, manifest),
             settings,
             tokenizer,
             head,
@@ -142,6 +144,14 @@ def _read(artifact: Path, manifest: Manifest) -> _Version:
         raise
     except Exception as error:  # tokenizers and safetensors raise bare Exception subclasses of their own
         raise _damaged(artifact, error) from None
+
+
+def _weights(artifact: Path, manifest: Manifest) -> dict[str, Any]:
+    """As they are served: a version that is a head over the packaged encoder has that one's published file."""
+    weights = load_file(artifact / WEIGHTS)
+    if manifest.files[WEIGHTS].sha256 != PUBLISHED:
+        return weights
+    return {name: weight * np.float32(SHARE) if counts_less(name) else weight for name, weight in weights.items()}
 
 
 def _write(version: _Version, staged: Path, folder: Path, name: str) -> Exported:
@@ -193,7 +203,7 @@ def _write_classifier(version: _Version, staged: Path) -> tuple[float, float] | 
     difference = float(np.abs(found - wanted).max())
     if not difference <= WORST or _answers_differ(found, wanted, difference):  # written so that NaN fails, too
         return f"as a stock classifier it would differ by {difference:.3f} in a probability, {WORST} is the most"
-    save_file(made.weights, staged / "model.safetensors", metadata={"format": "pt"})
+    save_file(made.weights, staged / WEIGHTS, metadata={"format": "pt"})
     _write_json(staged / "config.json", made.config)
     return difference, float(np.abs(found[: len(served)] - served).max())
 
@@ -215,7 +225,8 @@ def _check_weights(version: _Version, vectors: Floats) -> None:
 
 def _write_parts(version: _Version, staged: Path) -> None:
     """The encoder as it is and the head beside it."""
-    for each in ("config.json", "model.safetensors", "encoder.json", HEAD_FILE):
+    save_file(version.tensors, staged / WEIGHTS, metadata={"format": "pt"})
+    for each in ("config.json", "encoder.json", HEAD_FILE):
         shutil.copyfile(version.directory / each, staged / each)
 
 

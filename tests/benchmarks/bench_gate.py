@@ -2,7 +2,7 @@
 
 Each pair is measured as the trainer measures, decided by the bot's own rule, and judged by the rest of the training
 file. What a decision depends on is kept in learning/gate.jsonl, so a run can be stopped and goes on, and a change of
-the rule needs no new models. `python -m tests.benchmarks.bench_gate heads|deep` only measures one kind;
+the rule needs no new models. `python -m tests.benchmarks.bench_gate heads|new-label|deep` only measures one kind;
 `python -m tests.benchmarks.bench_gate` only counts what is there.
 """
 
@@ -19,17 +19,22 @@ from typing import Any
 from bot.services.promotion import decide
 from storage.records import EvaluationReport, PromotionPolicy
 from tests.benchmarks.learning import pair_models, pairs
-from tests.benchmarks.learning.pair_models import FILES, Base, View, deep_pairs, head_pairs, pool
+from tests.benchmarks.learning.pair_models import FILES, Base, View, deep_pairs, head_pairs, new_label_pairs, pool
 from tests.benchmarks.learning.pairs import Draw, Rate, Verdict, draw_classifier, false_promotion, false_rejection
 from tests.benchmarks.learning.records import TRAINER, Records, bare
 from tests.benchmarks.report import Figure, table
 
 FILE = Path(pairs.__file__).with_name("gate.jsonl")
-DRAWS = {"heads": range(200), "deep": range(1000, 1050)}
-"""Eleven pairs of heads a draw, six or seven with fine-tuned bodies."""
-PAIRS: dict[str, Callable[[Draw, View, int], Iterator[dict[str, Any]]]] = {"heads": head_pairs, "deep": deep_pairs}
+DRAWS = {"heads": range(200), "new-label": range(200), "deep": range(1000, 1050)}
+"""Ten pairs of heads a draw, one with a new label, six or seven with fine-tuned bodies."""
+PAIRS: dict[str, Callable[[Draw, View, int], Iterator[dict[str, Any]]]] = {
+    "heads": head_pairs,
+    "new-label": new_label_pairs,
+    "deep": deep_pairs,
+}
 HEADS = ("model/head", "model/logistic", "model/calibration", "model/scope", "measured", "champion", "dataset")
-CODE = {"heads": HEADS, "deep": (*HEADS, "bases", "export", "finetune", "graph", "learn", "network")}
+DEEP = (*HEADS, "model/quieter", "bases", "export", "finetune", "graph", "learn", "network")
+CODE = {"heads": HEADS, "new-label": HEADS, "deep": DEEP}
 """Modules of the trainer that decide what such models answer."""
 PROMOTED, REJECTED = 0.02, 0.22
 

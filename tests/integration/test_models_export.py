@@ -88,11 +88,18 @@ def make_encoder(directory: Path, model_type: str = "bert", pooling: str = "mean
     return directory
 
 
-def make_version(root: Path, encoder: Path, labels: Sequence[str] = LABELS, served: Floats | None = None) -> Path:
-    """An artifact with `encoder` and a head whose rows are the labels' names, at the scale of a trained one."""
+def make_version(
+    root: Path, encoder: Path, labels: Sequence[str] = LABELS, served: Floats | None = None, *, kept: bool = False
+) -> Path:
+    """An artifact with `encoder` and a head whose rows are the labels' names, at the scale of a trained one.
+
+    `kept`: with the encoder's own files, as `trainer.learn` leaves a version that is a head over its base.
+    """
     staging = root / "staging"
     network = Network(encoder)
     network.save(staging)
+    if kept:
+        shutil.copyfile(encoder / "model.safetensors", staging / "model.safetensors")
     shutil.copyfile(encoder / "encoder.json", staging / "encoder.json")
     vectors = network.embed(CANARY_TEXTS) if served is None else served
     (staging / "canary.json").write_text(json.dumps({"texts": CANARY_TEXTS, "vectors": vectors.tolist()}))
@@ -188,12 +195,14 @@ def test_two_labels_are_two_probabilities(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_packaged_encoder_as_a_pipeline(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head_alone", [False, True])
+def test_the_packaged_encoder_as_a_pipeline(tmp_path: Path, head_alone: bool) -> None:
+    """A version that is only a head keeps the published weights, of which some count less than they say."""
     staged = tmp_path / "encoder"
     served = export_encoder(resolve(PACKAGED), staged).encode_many(CANARY_TEXTS)
     for name in ("config.json", "model.safetensors"):
         shutil.copyfile(resolve(PACKAGED) / name, staged / name)
-    artifact = make_version(tmp_path, staged, served=served)
+    artifact = make_version(tmp_path, staged, served=served, kept=head_alone)
     exported = export_version(artifact, tmp_path / "out", "triage v1")
     assert exported.difference is not None
     assert exported.difference < 1e-3

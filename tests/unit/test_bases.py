@@ -27,7 +27,7 @@ def test_the_packaged_base_is_the_published_one() -> None:
     directory = bases.resolve(bases.PACKAGED)
     settings = bases.read_settings(directory)
     assert (settings.model_type, settings.dimensions, settings.pooling) == ("bert", 384, "mean")
-    assert (settings.max_tokens, settings.attention) == (64, bases.QUIETER_SHARE)
+    assert (settings.max_tokens, settings.attention) == (64, 0.7)
     assert bases.weights_digest(directory) == bases.PACKAGED_FILES["model.safetensors"]
 
 

@@ -149,6 +149,27 @@ class TestCorrection:
         fit = fit_head(list("abcd"), names, vectors, newer, prior=head)
         assert fit.out_of_fold[0].argmax() == targets[0]
 
+    @pytest.mark.parametrize("shown", [1, 3])
+    def test_rows_of_a_new_label_are_no_easier_out_of_fold_than_fresh_ones(self, shown: int) -> None:
+        """A new label's row of the head is made of its texts: a text that had part in it would find itself."""
+        names, vectors, targets = task(60, 1200, noise=2.2)
+        labels, old, number = [str(index) for index in range(60)], targets < 50, np.arange(1200)
+        learned = old & (number < 300)
+        head = fit_head(labels[:50], names[:50], vectors[learned], targets[learned]).head
+        taught = learned | (~old & (number < 60 * shown))
+        fit = fit_head(labels, names, vectors[taught], targets[taught], prior=head)
+        fresh = ~old & ~taught
+        after = (fit.head.logits(vectors[fresh]).argmax(1) == targets[fresh]).mean()
+        said = (fit.out_of_fold.argmax(1) == targets[taught])[~old[taught]].mean()
+        assert said <= after + 0.25
+
+    def test_the_only_text_there_is_does_not_speak_for_itself(self) -> None:
+        names, vectors, targets = task(2, 40)
+        head = fit_head(["a"], names[:1], vectors[targets == 0], targets[targets == 0]).head
+        text = vectors[targets == 0][:1]  # it looks like the old label
+        fit = fit_head(["a", "b"], names, text, [1], prior=head)
+        assert fit.out_of_fold.argmax(1).tolist() == [0]
+
     def test_reordered_labels_keep_their_answers(self) -> None:
         head, names, vectors, _ = self.prior()
         fit = fit_head(list("dcba"), names[::-1], vectors[:0], [], prior=head)

@@ -381,13 +381,16 @@ def team(
 
     # By its own name: what is defined in __main__ would travel by value.
     from trainer.executors import ray as ours
+    from trainer.ranks import PATIENCE
 
     gpu = device != "cpu"
     config = {"url": url, "ticket": ticket, "run": run_id, "device": "cuda" if gpu else "cpu"}
     TorchTrainer(
         ours.be_rank,
         train_loop_config=config,
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpu else "gloo"),
+        torch_config=TorchConfig(
+            backend="cpu:gloo,cuda:nccl" if gpu else "gloo", timeout_s=int(PATIENCE.total_seconds())
+        ),
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=gpu, resources_per_worker={"CPU": cpus, **({"GPU": 1} if gpu else {})}
         ),

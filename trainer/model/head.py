@@ -305,26 +305,30 @@ def _correct(labels: tuple[str, ...], rows: _Rows, prior: Head, seed: int) -> Fi
     pulls, and the head stays what it is. Temperature and threshold stay the prior's: its own rows are no evidence.
     """
     extended = _extend(labels, rows, prior)
-    before = extended.logits(rows.vectors)
-    aims = np.exp(log_softmax(before))
-    wrong = before.argmax(1) != rows.targets
-    aims[wrong] = one_hot(rows.targets[wrong], rows.classes)
-
-    def correction(keep: NDArray[np.bool_]) -> Line:
-        if not (wrong & keep).any():
-            return np.zeros_like(extended.weight), np.zeros_like(extended.bias)
-        return fit_logistic(rows.vectors[keep], aims[keep], offset=before[keep])
-
-    weight, bias = correction(np.ones(len(rows), bool))
-    folds = _folds(rows.targets, seed)
-    change = np.zeros_like(before)
+    weight, bias = _correction(extended, rows)
+    folds = _folds(rows.targets, seed) if len(rows) > 1 else np.zeros(len(rows), np.int64)
+    before, change = np.zeros((2, len(rows), rows.classes), np.float32)
     for fold in range(int(folds.max(initial=-1)) + 1):
         out = folds == fold
-        fold_weight, fold_bias = correction(~out)
+        kept = rows.only(~out)
+        twin = _extend(labels, kept, prior)  # the row of a label that the prior lacks is made of its rows
+        fold_weight, fold_bias = _correction(twin, kept)
+        before[out] = twin.logits(rows.vectors[out])
         change[out] = rows.vectors[out] @ fold_weight.T + fold_bias
     share = _share(before, change, rows.targets)
     head = replace(extended, weight=extended.weight + share * weight, bias=extended.bias + share * bias)
     return Fit(head, before + share * change, int(folds.max(initial=-1)) + 1)
+
+
+def _correction(extended: Head, rows: _Rows) -> Line:
+    """What the rows ask for beside the prior's own answers; nothing where all of these are right."""
+    before = extended.logits(rows.vectors)
+    wrong = before.argmax(1) != rows.targets
+    if not wrong.any():
+        return np.zeros_like(extended.weight), np.zeros_like(extended.bias)
+    aims = np.exp(log_softmax(before))
+    aims[wrong] = one_hot(rows.targets[wrong], rows.classes)
+    return fit_logistic(rows.vectors, aims, offset=before)
 
 
 def _share(before: Floats, change: Floats, targets: NDArray[np.int64]) -> np.float32:

@@ -223,12 +223,11 @@ def damaged(view: View, seed: int) -> View:
 
 
 def head_pairs(draw: Draw, view: View, seed: int) -> Iterator[dict[str, Any]]:
-    """Eleven pairs of instant models."""
+    """Ten pairs of instant models."""
     rng = np.random.default_rng([seed, 4])
     before, now = snapshot(draw, draw.old), snapshot(draw, draw.train)
     confused = _confused(view) if rng.random() < 0.5 else None
     label, other = rng.choice(len(draw.labels), 2, replace=False).tolist()
-    others = [number for number in range(len(draw.labels)) if number != label]
     worse = damaged(view, seed)
 
     old, new = instant(draw, view, before, seed), instant(draw, view, now, seed)
@@ -250,10 +249,17 @@ def head_pairs(draw: Draw, view: View, seed: int) -> Iterator[dict[str, Any]]:
     yield compare("wrong labels, repaired", today(spoilt, draw, now, seed), new, draw, now)
     fault = lost(label, other if rng.random() < 0.5 else None)
     yield compare("lost label", serving, instant(draw, view, now, seed, fault), draw, now)
-    without = instant(draw, view, snapshot(draw, draw.old, labels=others), seed)
-    yield compare("new label", today(without, draw, now, seed), new, draw, now)
     yield compare("damaged features", serving, instant(draw, worse, now, seed), draw, now)
     yield compare("damage undone", today(instant(draw, worse, before, seed), draw, now, seed), new, draw, now)
+
+
+def new_label_pairs(draw: Draw, view: View, seed: int) -> Iterator[dict[str, Any]]:
+    """One pair of instant models, of which the champion has never learned one of the labels."""
+    label = int(np.random.default_rng([seed, 6]).choice(len(draw.labels)))
+    others = [number for number in range(len(draw.labels)) if number != label]
+    now = snapshot(draw, draw.train)
+    without = instant(draw, view, snapshot(draw, draw.old, labels=others), seed)
+    yield compare("new label", today(without, draw, now, seed), instant(draw, view, now, seed), draw, now)
 
 
 def deep_pairs(draw: Draw, view: View, seed: int) -> Iterator[dict[str, Any]]:
