@@ -65,7 +65,8 @@ def restore(copy: Path, database: Path) -> Path | None:
     """
     if not copy.is_file():
         raise NotFound(f"There is no backup at {copy}.")
-    database.parent.mkdir(parents=True, exist_ok=True)
+    with file_errors(f"restoring {database}"):
+        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # as a start would: people's texts are in it
     lock = InstanceLock(database)
     lock.take()
     try:

@@ -306,9 +306,26 @@ class Examples:
                 "AND old.kind <> 'retraction' "
                 "AND NOT EXISTS (SELECT 1 FROM label_events AS undo WHERE undo.guild = old.guild "
                 "AND undo.undoes = old.id AND undo.id <= ?)) "
+                "AND NOT coalesce((SELECT removed FROM removals AS gone WHERE gone.guild = ? "
+                "AND gone.classifier_id = ? AND gone.example_id = example.id AND gone.id <= ? "
+                "ORDER BY gone.id DESC LIMIT 1), 0) "
                 "AND NOT EXISTS (SELECT 1 FROM current_labels AS now WHERE now.guild = ? AND now.classifier_id = ? "
                 "AND now.example_id = example.id)",
-                (*at, event_id, until, *at, event_id, until, self._captured, *at, event_id, event_id, *at),
+                (
+                    *at,
+                    event_id,
+                    until,
+                    *at,
+                    event_id,
+                    until,
+                    self._captured,
+                    *at,
+                    event_id,
+                    event_id,
+                    *at,
+                    event_id,
+                    *at,
+                ),
             )
         )
         return lost

@@ -225,16 +225,35 @@ def _check_untouched(connection: sqlite3.Connection, change: LabelChange) -> Non
     for label_id, columns in change.after.items():
         found = _columns(connection, change.guild, change.classifier_id, label_id)
         if any(found[column] != written for column, written in columns.items()):
-            raise Conflict(
-                f"`{found['name']}` was changed again since then, so this cannot be taken back by itself. Take back "
-                "the later change first; /labels history shows it."
-            )
+            raise _changed_since(found["name"])
+    _check_pointers(connection, change)
     for label_id, columns in change.before.items():
         if "key" not in columns:
             continue
         other = label_called(connection, change.guild, change.classifier_id, columns["key"])
         if other is not None and other.id != label_id:
             raise Conflict(f"The name `{other.name}` belongs to another label by now. Rename that one first.")
+
+
+def _check_pointers(connection: sqlite3.Connection, change: LabelChange) -> None:
+    """Raises Conflict if a label would be merged into one that is merged itself by now, or be in use and merged."""
+
+    def put_back(label_id: int) -> dict[str, Any]:
+        found = _columns(connection, change.guild, change.classifier_id, label_id)
+        return {**dict(found), **change.before.get(label_id, {})}
+
+    for label in map(put_back, change.before):
+        if label["merged_into"] is None:
+            continue
+        if not label["archived"] or put_back(label["merged_into"])["merged_into"] is not None:
+            raise _changed_since(label["name"])
+
+
+def _changed_since(name: str) -> Conflict:
+    return Conflict(
+        f"`{name}` was changed again since then, so this cannot be taken back by itself. Take back the later change "
+        "first; /labels history shows it."
+    )
 
 
 def _write(

@@ -40,6 +40,18 @@ _EVERYTHING = {
         "json_extract(scores, '$[0][1]') AS confidence, version, predictions.created_at FROM predictions "
         "JOIN classifiers ON classifiers.id = classifier_id WHERE predictions.guild = :guild AND asked_by = :person"
     ),
+    "rounds": (
+        "SELECT classifiers.name AS classifier, rounds.id, wanted, (SELECT json_group_array(json_object("
+        "'text', examples.text, 'outcome', outcome, 'asked_at', asked_at)) FROM questions "
+        "JOIN examples ON examples.id = example_id WHERE questions.guild = rounds.guild AND round = rounds.id) "
+        "AS asked, rounds.created_at FROM rounds JOIN classifiers ON classifiers.id = rounds.classifier_id "
+        "WHERE rounds.guild = :guild AND annotator = :person"
+    ),
+    "imports": (
+        "SELECT classifiers.name AS classifier, imports.name, source, rows, imports.created_at, applied_at, undone_at "
+        "FROM imports JOIN classifiers ON classifiers.id = classifier_id "
+        "WHERE imports.guild = :guild AND by = :person"
+    ),
     "feedback": (
         "SELECT prediction_id, was_right, event_id, created_at FROM feedback "
         "WHERE guild = :guild AND annotator = :person"

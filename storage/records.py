@@ -156,11 +156,16 @@ class Holdings:
     """The display name kept for histories."""
     since: float | None
     """Of the oldest of all these; None: there are none."""
+    rounds: int = 0
+    """Rounds of questions."""
+    imports: int = 0
+    """Records and previews of imports."""
 
     @property
     def anything(self) -> bool:
         """Whether there is something that can be forgotten."""
-        return bool(self.texts or self.label_events or self.questions or self.feedback or self.name)
+        counts = (self.texts, self.label_events, self.questions, self.feedback, self.rounds, self.imports)
+        return any(counts) or bool(self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ import sqlite_utils
 from storage.database import Database
 from storage.drafts import confirmed, find_draft
 from storage.errors import NotFound
-from storage.lookups import event_from
+from storage.lookups import event_from, find_event
 from storage.records import EventKind, LabelEvent
 from storage.rows import row, rows
-from storage.undoing import repeat, take_back
+from storage.undoing import repeat, settled_since, take_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class Restored:
 
     labels: int
     left: int
-    """Labels not given again, because the person has labelled the text anew since."""
+    """Labels not given again: the person has labelled the text anew since, or taken the import back that brought it, or
+    another lead has settled it."""
 
 
 class Reverts:
@@ -116,8 +117,7 @@ class Reverts:
                 return None
             taken = _taken_back(connection, guild, revert_id)
             newest = max((retraction.id for retraction in taken), default=0)
-            # Whoever has labelled a text anew since then means that.
-            again = [one for one in taken if not _spoke_since(connection, one, newest)]
+            again = [one for one in taken if not _is_outdated(connection, one, newest)]
             for retraction in again:
                 repeat(connection, retraction, now)
             connection.execute(
@@ -148,14 +148,19 @@ def _standing(
 def _said(
     connection: sqlite3.Connection, guild: str, classifier_id: int, texts: Collection[int]
 ) -> list[list[sqlite3.Row]]:
-    """The standing events of each of these examples, oldest first, with the label that each counts for."""
+    """The standing events of each of these examples, oldest first, with the label that each counts for.
+
+    Without those that were removed: they count for nothing, whatever is said. Null: a label that is archived.
+    """
     found = rows(
         connection,
         # CROSS JOIN keeps SQLite from starting anywhere but at the texts.
         "SELECT event.example_id, event.id, event.annotator, event.kind, "
-        "coalesce(label.merged_into, label.id) AS label FROM json_each(?) AS text "
+        "CASE WHEN target.archived THEN NULL ELSE target.id END AS label FROM json_each(?) AS text "
+        "CROSS JOIN examples AS example ON example.id = text.value AND example.removed_at IS NULL "
         "CROSS JOIN standing_events AS event ON event.guild = ? AND event.classifier_id = ? "
         "AND event.example_id = text.value CROSS JOIN labels AS label ON label.id = event.label_id "
+        "CROSS JOIN labels AS target ON target.id = coalesce(label.merged_into, label.id) "
         "ORDER BY event.example_id, event.id",
         (json.dumps(sorted(texts)), guild, classifier_id),
     )
@@ -166,11 +171,15 @@ def _decides(said: Sequence[sqlite3.Row], without: Collection[int] = ()) -> int 
     """The label that follows from standing events, as the view `current_labels` finds it."""
     standing = [event for event in said if event["id"] not in without]
     if rulings := [event for event in standing if event["kind"] == EventKind.RULING]:
-        return int(rulings[-1]["label"])
+        return _id(rulings[-1]["label"])
     opinions = {event["annotator"]: event["label"] for event in standing}
     for label, count in Counter(opinions.values()).most_common(1):
-        return int(label) if 2 * count > len(opinions) else None
+        return _id(label) if 2 * count > len(opinions) else None
     return None
+
+
+def _id(label: int | None) -> int | None:
+    return None if label is None else int(label)
 
 
 def _taken_back(connection: sqlite3.Connection, guild: str, revert_id: int) -> list[LabelEvent]:
@@ -182,6 +191,17 @@ def _taken_back(connection: sqlite3.Connection, guild: str, revert_id: int) -> l
         (guild, revert_id),
     )
     return [event_from(each) for each in found]
+
+
+def _is_outdated(connection: sqlite3.Connection, retraction: LabelEvent, newest: int) -> bool:
+    """Whether its label would contradict what was said or done since."""
+    given = find_event(connection, retraction.guild, retraction.undoes or 0)
+    undone = "SELECT 1 FROM imports WHERE guild = ? AND token = ? AND undone_at IS NOT NULL"
+    return (
+        _spoke_since(connection, retraction, newest)
+        or settled_since(connection, given)
+        or row(connection, undone, (given.guild, given.batch)) is not None
+    )
 
 
 def _spoke_since(connection: sqlite3.Connection, retraction: LabelEvent, newest: int) -> bool:

@@ -12,7 +12,7 @@ import sqlite3
 from storage.errors import Conflict, InvalidInput, NotFound
 from storage.events import LabelResult
 from storage.lookups import current_label, event_from, find_event, find_example, find_label
-from storage.records import LabelEvent
+from storage.records import EventKind, LabelEvent
 from storage.removals import set_removed
 from storage.rows import row, rows, value
 
@@ -53,7 +53,8 @@ def give_again(
     """Take one's own undo back, which is a new event with the same label: (what it did, whether it was written now).
 
     Raises:
-        NotFound: no such undo of this annotator. Conflict: the label is archived, or they spoke about the text since.
+        NotFound: no such undo of this annotator. Conflict: the label is archived, or they spoke about the text since,
+        or it was a ruling and another lead has settled the text since.
     """
     retraction = find_retraction(connection, guild, retraction_id, annotator)
     given = find_event(connection, guild, retraction.undoes or 0)
@@ -71,6 +72,8 @@ def give_again(
         raise Conflict(
             f"`{label.name}` is archived, so it was not given again. A lead brings it back: /labels restore."
         )
+    if later is None and settled_since(connection, given):
+        raise Conflict("Another lead has settled this text since then, so that stays as it is.")
     previous = current_label(connection, *at)
     event_id = later["id"] if later is not None else repeat(connection, retraction, now)
     result = LabelResult(
@@ -80,6 +83,17 @@ def give_again(
         previous=previous.name if previous else None,
     )
     return result, later is None
+
+
+def settled_since(connection: sqlite3.Connection, event: LabelEvent) -> bool:
+    """Whether a ruling that was given once more would overrule a later one of another lead."""
+    found = row(
+        connection,
+        "SELECT 1 FROM standing_events WHERE guild = ? AND classifier_id = ? AND example_id = ? AND annotator <> ? "
+        "AND kind = 'ruling' AND id > ?",
+        (event.guild, event.classifier_id, event.example_id, event.annotator, event.id),
+    )
+    return event.kind is EventKind.RULING and found is not None
 
 
 def find_retraction(connection: sqlite3.Connection, guild: str, retraction_id: int, annotator: str) -> LabelEvent:
@@ -120,16 +134,20 @@ def take_back(connection: sqlite3.Connection, event: LabelEvent, now: float) -> 
 
 
 def repeat(connection: sqlite3.Connection, retraction: LabelEvent, now: float) -> int:
-    """Append the vote or ruling that was taken back once more; its id. A text that went with it comes back."""
+    """Append the vote or ruling that was taken back once more; its id. A text that went with it comes back.
+
+    It is still of its import: taking that back takes it along.
+    """
     event = find_event(connection, retraction.guild, retraction.undoes or 0)
     if _went_with(connection, retraction):
         set_removed(connection, event.guild, event.example_id, event.annotator, now, removed=False)
     added = connection.execute(
-        "INSERT INTO label_events (guild, classifier_id, example_id, annotator, kind, label_id, source, created_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO label_events "
+        "(guild, classifier_id, example_id, annotator, kind, label_id, source, batch, created_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(event.guild, event.classifier_id, event.example_id, event.annotator),
-            *(event.kind, event.label_id, event.source, now),
+            *(event.kind, event.label_id, event.source, event.batch, now),
         ),
     )
     return int(added.lastrowid or 0)

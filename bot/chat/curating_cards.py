@@ -199,9 +199,7 @@ def restored_card(restored: Restored | None) -> Card:
     if restored is None:
         return Card("Those labels were brought back already.")
     left = (
-        f" {counted(restored.left, 'text')} had been labelled anew by the same person and stayed so."
-        if restored.left
-        else ""
+        f" Left out because of what was said or done since: {counted(restored.left, 'text')}." if restored.left else ""
     )
     return Card(f"Brought {counted(restored.labels, 'label')} back.{left}")
 

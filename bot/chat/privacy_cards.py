@@ -43,6 +43,8 @@ def _counts(held: Holdings) -> list[str]:
         (held.label_events, "label", "given or taken back"),
         (held.questions, "question", "asked, with the answer"),
         (held.feedback, "judgement", "of an answer: Right or Wrong"),
+        (held.rounds, "round of `/teach`", ""),
+        (held.imports, "import", "on record or waiting"),
     )
     if held.name:
         lines.append(f"- your name, for histories: {escaped(held.name)}")

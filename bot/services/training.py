@@ -31,6 +31,7 @@ from storage.records import (
     ModelVersion,
     Schedule,
     TrainingJob,
+    VersionState,
     normalise,
     version_name,
 )
@@ -39,6 +40,8 @@ from storage.stores import Stores
 
 log = logging.getLogger(__name__)
 
+AGAIN = ":again:"
+"""In the key of a job: the training of the same labels once more."""
 SETTLED = timedelta(hours=1)
 """A clock that has shown something for so long is believed."""
 SHOW_AGAIN = 3600.0
@@ -149,6 +152,8 @@ class TrainingService:
         """What a request would try now. `versions` are all of the classifier, newest first."""
         counts = await self._classifiers.label_counts(classifier.guild, classifier.id)
         newest = versions[0] if versions and await self._is_as_now(classifier, versions[0]) else None
+        if _again(versions):  # its files are damaged: one is made in its place, of the same labels if need be
+            newest = None
         hours = (time.time() - newest.created_at) / 3600 if newest else None
         return what_to_try(counts, new_since, version_name(newest.number) if newest else "", hours, asked=asked)
 
@@ -164,12 +169,13 @@ class TrainingService:
         content = await self._freeze(classifier)
         snapshot = await asyncio.to_thread(write_snapshot, content, self._snapshots)
         champion = await self._registry.champion(classifier.guild, classifier.id)
+        again = _again(await self._registry.list(classifier.guild, classifier.id))
         now = time.time()
         wanted = TrainingJob(
             id=secrets.token_hex(8),
             guild=classifier.guild,
             classifier_id=classifier.id,
-            key=self._key(classifier, snapshot, champion),
+            key=self._key(classifier, snapshot, champion) + again,
             snapshot=snapshot,
             champion=champion,
             state=JobState.QUEUED,
@@ -208,7 +214,7 @@ class TrainingService:
         if version.job_id is None:
             return True
         job = await self._jobs.get(classifier.guild, version.job_id)
-        return job.key == self._key(classifier, job.snapshot, job.champion)
+        return job.key.partition(AGAIN)[0] == self._key(classifier, job.snapshot, job.champion)
 
     async def _freeze(self, classifier: Classifier) -> SnapshotContent:
         # The newest event is read first: a label that arrives in between is trained on and still counts as new.
@@ -394,6 +400,13 @@ class TrainingService:
             return 0
         tried = await self._schedules.tried_to(schedule.guild, schedule.classifier_id)
         return await self._examples.changed_since(schedule.guild, schedule.classifier_id, tried)
+
+
+def _again(versions: Sequence[ModelVersion]) -> str:
+    """What tells a training from the one whose version is damaged by now; "" as a rule. `versions`: newest first."""
+    if not versions or versions[0].state is not VersionState.DAMAGED:
+        return ""
+    return f"{AGAIN}{version_name(versions[0].number)}"
 
 
 def _meant(names: Sequence[str], labels: Sequence[Label], renamed: Mapping[str, int]) -> set[int]:

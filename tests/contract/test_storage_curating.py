@@ -76,6 +76,34 @@ async def test_merging_keeps_the_pointers_one_step_long_and_undo_restores_them(s
     assert await totals(store, triage) == {BUG: 0, QUESTION: 1}
 
 
+@pytest.mark.parametrize("case", ["target merged", "a circle", "in use and merged"])
+async def test_an_old_change_is_not_undone_where_labels_would_count_for_nothing(
+    store: Store, triage: Triage, case: str
+) -> None:
+    idea = await store.classifiers.add_label(GUILD, triage.id, "idea")
+    for label in (triage.bug, triage.question, idea):
+        await say(store, triage, "ada", label, f"about {label.name}")
+    first = ChangeKind.ARCHIVE if case == "in use and merged" else ChangeKind.MERGE
+    into = None if case == "in use and merged" else triage.question
+    old = await change(store, triage, first, triage.bug, into=into)
+    if case != "in use and merged":
+        old = await change(store, triage, ChangeKind.RESTORE, triage.bug)
+    else:
+        await change(store, triage, ChangeKind.RESTORE, triage.bug)
+    match case:
+        case "target merged":
+            await change(store, triage, ChangeKind.MERGE, triage.question, into=idea)
+        case "a circle":
+            await change(store, triage, ChangeKind.MERGE, triage.question, into=triage.bug)
+        case _:
+            await change(store, triage, ChangeKind.MERGE, triage.bug, into=triage.question)
+    before = await states(store, triage)
+    with pytest.raises(Conflict, match="changed again since"):
+        await store.label_changes.undo(GUILD, old.id, "lead", 4.0)
+    assert await states(store, triage) == before
+    assert sum((await totals(store, triage)).values()) == 3
+
+
 @pytest.mark.parametrize("kind", [ChangeKind.RENAME, ChangeKind.ARCHIVE, ChangeKind.MERGE, ChangeKind.RESTORE])
 async def test_a_change_that_makes_no_sense_is_refused_and_nothing_is_kept(
     store: Store, triage: Triage, kind: ChangeKind
@@ -126,6 +154,36 @@ async def test_what_was_said_since_outranks_an_undo_that_is_taken_back(store: St
     await say(store, triage, "ada", triage.question)
     with pytest.raises(Conflict, match="something else"):
         await store.examples.give_again(GUILD, taken.event.id, "ada", 7.0)
+
+
+async def test_a_ruling_that_is_given_again_does_not_outrank_a_later_one(store: Store, triage: Triage) -> None:
+    first = await say(store, triage, "lead", triage.bug, kind=EventKind.RULING)
+    draft = await store.drafts.add(GUILD, triage.id, {"annotator": "lead", "since": 0.0}, "eve", 7.0)
+    await say(store, triage, "maria", triage.question, kind=EventKind.RULING)
+    revert, _ = await store.reverts.confirm(GUILD, draft.id, "eve", 8.0)
+    restored = await store.reverts.undo(GUILD, revert.id, "eve", 9.0)
+    assert restored is not None
+    assert (restored.labels, restored.left) == (0, 1)
+    current = await store.examples.current_label(GUILD, first.example.id)
+    assert current == triage.question
+    own = await say(store, triage, "lead", triage.bug, "another", kind=EventKind.RULING)
+    taken = await store.examples.retract(GUILD, own.event.id, "lead", 10.0)
+    assert taken is not None
+    await say(store, triage, "maria", triage.question, "another", kind=EventKind.RULING)
+    with pytest.raises(Conflict, match="Another lead"):
+        await store.examples.give_again(GUILD, taken.event.id, "lead", 11.0)
+
+
+async def test_the_preview_of_a_revert_leaves_out_what_counts_for_nothing(store: Store, triage: Triage) -> None:
+    gone = await say(store, triage, "ada", triage.bug, "removed")
+    await store.examples.remove(GUILD, gone.example.id, "lead", 6.0)
+    await say(store, triage, "ada", triage.question, "of an archived label")
+    await change(store, triage, ChangeKind.ARCHIVE, triage.question)
+    preview = await store.reverts.preview(GUILD, triage.id, "ada", 0.0)
+    assert (preview.labels, preview.changed) == (2, 0)
+    newest = await store.examples.newest_event(GUILD, triage.id)
+    await store.examples.retract(GUILD, gone.event.id, "ada", 7.0)
+    assert await store.examples.lost_since(GUILD, triage.id, newest) == 0, "it had not been learned"
 
 
 async def test_the_preview_of_a_revert_says_what_it_does(store: Store, triage: Triage) -> None:

@@ -52,6 +52,26 @@ async def test_an_import_waits_is_applied_once_and_is_taken_back_once(store: Sto
     assert len(await store.examples.vectors("g2", "e", hashes)) == 2, "another server's are its own"
 
 
+async def test_labels_that_were_given_again_are_still_of_their_import(store: Store, triage: Triage) -> None:
+    async def imported(token: str) -> int:
+        """What came with it: ten labels. The id of a lead's revert of all of them."""
+        await store.imports.keep(waiting_import(triage, token), "[]")
+        votes = [vote(triage, f"{token} {number}", token) for number in range(10)]
+        await store.imports.apply(GUILD, token, votes, [], {}, 6.0)
+        draft = await store.drafts.add(GUILD, triage.id, {"annotator": "maria", "since": 0.0}, "lead", 7.0)
+        return (await store.reverts.confirm(GUILD, draft.id, "lead", 8.0))[0].id
+
+    first = await store.reverts.undo(GUILD, await imported("one"), "lead", 9.0)
+    assert first is not None
+    assert (first.labels, first.left) == (10, 0)
+    assert await store.imports.undo(GUILD, "one", 10.0) == TakenBack(labels=10, pool=0)
+    revert = await imported("two")
+    assert await store.imports.undo(GUILD, "two", 10.0) == TakenBack(labels=0, pool=0)
+    second = await store.reverts.undo(GUILD, revert, "lead", 11.0)
+    assert second is not None
+    assert (second.labels, second.left) == (0, 10), "who imported them has taken them back"
+
+
 async def test_what_waits_too_long_is_swept_and_what_was_applied_stays(store: Store, triage: Triage) -> None:
     for token, created_at in (("old", 5.0), ("new", 50.0), ("applied", 5.0)):
         await store.imports.keep(waiting_import(triage, token, created_at), "[]")

@@ -86,7 +86,8 @@ READS: dict[str, tuple[Call, Any]] = {
     "privacy.holdings": (lambda s, t, e: s.privacy.holdings(STRANGER, "maria"), Holdings(0, 0, 0, 0, 1, None, 1.0)),
     "privacy.everything": (
         lambda s, t, e: s.privacy.everything(STRANGER, "maria"),
-        {"texts": [], "label_events": [], "questions": [], "feedback": [], "decisions": [STRANGERS]},
+        {kind: [] for kind in ("texts", "label_events", "questions", "rounds", "imports", "feedback")}
+        | {"decisions": [STRANGERS]},
     ),
     "privacy.snapshots": (lambda s, t, e: s.privacy.snapshots(STRANGER), []),
     "privacy.versions": (lambda s, t, e: s.privacy.versions(STRANGER), []),

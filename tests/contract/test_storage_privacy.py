@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sqlite3
 from typing import Any
 
 import pytest
 
 from storage.errors import StorageError
-from storage.records import LabelledText, Round, Source, Split, text_hash
+from storage.imports import StoredImport, encode
+from storage.records import LabelledText, Outcome, Round, Source, Split, text_hash
 from storage.rows import rows, value
 from tests.contract.conftest import GUILD, Store, Triage, make_job, make_triage
 from tests.contract.test_storage_imports import waiting_import
@@ -201,6 +203,22 @@ async def test_a_doomed_file_is_due_once_no_training_needs_it(store: Store, tria
     assert await store.privacy.doomed() == [(GUILD, "s" * 64)]
     await store.privacy.is_deleted(GUILD, "s" * 64)
     assert await store.privacy.doomed() == []
+
+
+async def test_questions_that_were_asked_and_imports_that_wait_are_told(store: Store, triage: Triage) -> None:
+    await store.examples.add_unlabelled(GUILD, triage.id, ["waits"], "maria", Source.FILE, 1.0, batch="b")
+    (text,) = await store.rounds.pool(GUILD, triage.id, 1)
+    await store.rounds.create(Round("r", GUILD, triage.id, "ada", 3, 5.0))
+    await store.rounds.ask(GUILD, "r", text.example_id, picked_by_model=False, now=6.0)
+    await store.rounds.settle(GUILD, "r", 1, Outcome.UNSURE, None, 7.0)
+    waiting = StoredImport(GUILD, "t", triage.id, "ada", Source.FILE, "texts.csv", 0, 8.0)
+    await store.imports.keep(waiting, encode([("mine", "bug")]))
+    held = await store.privacy.holdings(GUILD, "ada")
+    assert (held.rounds, held.imports, held.since, held.anything) == (1, 1, 5.0, True)
+    told = json.dumps(await store.privacy.everything(GUILD, "ada"))
+    assert "waits" in told
+    assert "unsure" in told
+    assert "mine" in told
 
 
 async def test_since_is_the_oldest_of_all_that_is_stored(store: Store, triage: Triage) -> None:

@@ -444,7 +444,7 @@ class TestRevertingSomebody:
         assert "nothing to take back" in (await stage.jonas.command("undo")).text
         await stage.jonas.command("label", text="two", label="idea")
         undone = await stage.maria.click(done, "Undo")
-        assert undone.text == ("Brought 2 labels back. 1 text had been labelled anew by the same person and stayed so.")
+        assert undone.text == ("Brought 2 labels back. Left out because of what was said or done since: 1 text.")
         assert await counts(stage, triage) == {"bug": 2, "question": 0, "idea": 1}
         assert await stage.services.reverting.undo(lead(stage), 1) is None
 

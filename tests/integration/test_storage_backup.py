@@ -47,6 +47,13 @@ async def test_a_backup_on_a_new_host_gives_the_same_snapshot(tmp_path: Path) ->
         assert await snapshot(Store.over(db), tmp_path) == before
 
 
+async def test_on_a_new_host_nobody_else_can_read_what_was_put_back(tmp_path: Path) -> None:
+    async with Database(tmp_path / "pupil.db") as db:
+        await backup(db, tmp_path / "copy.db")
+    restore(tmp_path / "copy.db", tmp_path / "new" / "pupil.db")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
 async def test_writers_go_on_during_a_backup(tmp_path: Path) -> None:
     async with Database(tmp_path / "pupil.db") as db:
         await db.set_state("early", "1")

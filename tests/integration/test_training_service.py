@@ -460,6 +460,25 @@ async def test_a_damaged_version_whose_files_were_put_back_goes_live_when_a_lead
         assert system.serving.warning(classifier.id) == "", "nothing is damaged any more"
 
 
+async def test_a_version_with_damaged_files_is_made_again_of_the_same_labels(
+    tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        classifier = await taught(system)
+        await train(system, classifier)
+        (first,) = await system.services.promotion.versions(classifier)
+    spoil(tmp_path, first.artifact)
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        assert (await system.serving.answer(classifier, "text")).number == 0
+        assert "A new training makes a version that is whole" in system.serving.warning(classifier.id)
+        shutil.rmtree(trainer.root)  # the trainer has nothing of it left
+        again = await system.services.training.request(LEAD, classifier, asked=False)
+        assert isinstance(again, Requested)
+        assert (await system.services.training.wait("g", again.job.id)).job.state is JobState.SUCCEEDED
+        assert (await system.serving.answer(classifier, "text")).number == 2
+        assert isinstance(await system.services.training.request(LEAD, classifier), NotYet)
+
+
 async def test_short_memory_is_told_and_marks_no_version_damaged(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:

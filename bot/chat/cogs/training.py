@@ -142,7 +142,8 @@ def requested_words(classifier: Classifier, outcome: Requested, channel: str | N
     if outcome.joined:
         words = f"{code(classifier.name)} is being trained already."
     else:
-        words = f"Training {code(classifier.name)} with {counted(outcome.new_since, 'new label')}."
+        new = f"with {counted(outcome.new_since, 'new label')}" if outcome.new_since else "on the same labels once more"
+        words = f"Training {code(classifier.name)} {new}."
     if channel is None:
         return f"{words} I could not write into the channel; `/train status` shows how it goes."
     return f"{words} Watch it in <#{channel}>."
