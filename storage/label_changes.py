@@ -169,7 +169,7 @@ def former_names(changes: Iterable[LabelChange]) -> dict[str, int]:
     """Normalised names that labels had before, with the label that was called so most recently. `changes`: as above."""
     former: dict[str, int] = {}
     for change in changes:
-        if change.kind is ChangeKind.RENAME and "key" in (before := change.before.get(change.label_id, {})):
+        if "key" in (before := change.before.get(change.label_id, {})):
             former.setdefault(before["key"], change.label_id)
     return former
 
@@ -236,7 +236,7 @@ def _check_untouched(connection: sqlite3.Connection, change: LabelChange) -> Non
 
 
 def _check_pointers(connection: sqlite3.Connection, change: LabelChange) -> None:
-    """Raises Conflict if a label would be merged into one that is merged itself by now, or be in use and merged."""
+    """Raises Conflict if a label would be in use and merged, or stand in the middle of a chain of merged ones."""
 
     def put_back(label_id: int) -> dict[str, Any]:
         found = _columns(connection, change.guild, change.classifier_id, label_id)
@@ -245,7 +245,13 @@ def _check_pointers(connection: sqlite3.Connection, change: LabelChange) -> None
     for label in map(put_back, change.before):
         if label["merged_into"] is None:
             continue
-        if not label["archived"] or put_back(label["merged_into"])["merged_into"] is not None:
+        further = put_back(label["merged_into"])["merged_into"] is not None
+        pointing = rows(
+            connection,
+            "SELECT id FROM labels WHERE guild = ? AND classifier_id = ? AND merged_into = ?",
+            (change.guild, change.classifier_id, label["id"]),
+        )
+        if not label["archived"] or further or any(each["id"] not in change.before for each in pointing):
             raise _changed_since(label["name"])
 
 

@@ -25,14 +25,17 @@ UNSURE_AT_MOST = 2
 _WAITING = (
     "(SELECT id, text, hash, source FROM examples WHERE guild = :guild AND classifier_id = :classifier "
     "AND split IS NULL AND removed_at IS NULL "
-    # Asked about, and the answer was taken back. Not a golden one: the model may be what chooses it now.
+    # Asked about, and the answer was taken back, but not the import. Not a golden one: the model may choose it now.
     "UNION ALL SELECT id, text, hash, source FROM examples WHERE guild = :guild AND classifier_id = :classifier "
     "AND split = 'train' AND removed_at IS NULL "
     "AND id IN (SELECT example_id FROM questions WHERE guild = :guild AND classifier_id = :classifier) "
     "AND NOT EXISTS (SELECT 1 FROM standing_events AS said WHERE said.guild = :guild "
-    "AND said.classifier_id = :classifier AND said.example_id = examples.id))"
+    "AND said.classifier_id = :classifier AND said.example_id = examples.id) "
+    "AND NOT EXISTS (SELECT 1 FROM imports WHERE imports.guild = :guild AND token = examples.batch "
+    "AND undone_at IS NOT NULL))"
 )
-"""The texts of a classifier that wait for a label."""
+"""The texts of a classifier that wait for a label. Forgetting takes questions along: one that only a forgotten person
+answered waits no more."""
 
 _QUESTION = (
     "SELECT questions.*, examples.text AS text FROM questions JOIN examples ON examples.id = questions.example_id "

@@ -250,9 +250,9 @@ class _Run:
 
         From the origin, the base as a rule, as long as that is quick: evidence is then widest and nothing drifts from
         version to version. For many rows training goes on from the champion, if that began at the same origin and is
-        more than a head over the base, and if all that it has learned still counts: what somebody took back or had
-        forgotten would stay in its weights. Its shadow has then seen the champion's rows, so only newer rows can be
-        evidence; with too few of those it is the origin again.
+        more than a head over the base, and if nothing that it has learned was forgotten since (`JobSpec.anew`). Its
+        shadow has then seen the champion's rows, so only newer rows can be evidence; with too few of those it is the
+        origin again.
         """
         rows, recipe, seed = self.data.train, self.recipe, self.spec.seed
         start, unseen = self.origin, self.origin.unseen
@@ -261,8 +261,7 @@ class _Run:
         newer = np.array([i for i in unseen if rows.ids[i] not in serving.trained_on], np.int64)
         many = len(rows) >= recipe.continue_from and len(newer) >= recipe.least_newer
         same = alike(self.champion, self.base) and began_at(self.champion) == start.artifact
-        whole = serving.trained_on.issubset(rows.ids)
-        if many and same and whole and weights_digest(self.champion) != weights_digest(self.base):
+        if many and same and not self.spec.anew and weights_digest(self.champion) != weights_digest(self.base):
             start = replace(start, directory=self.champion, artifact=self.champion.name, continuing=True)
             return start, plan_newer(rows, newer, recipe.evidence, seed)
         among = np.intersect1d(can_be_evidence(serving, rows), unseen)

@@ -92,6 +92,8 @@ class JobSpec:
     """
     start_name: str = ""
     """What to call it in the report: "support v3"."""
+    anew: bool = False
+    """Whether training must not go on from the champion: it has learned what was forgotten since."""
     owner: str = field(default="", compare=False)
     """Whose job it is, for a fair queue: owners run in turn. Any text; no part of what the job is."""
 

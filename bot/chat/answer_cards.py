@@ -61,6 +61,9 @@ def answer_rows(prediction: Prediction, *, shareable: bool) -> tuple[tuple[Butto
     """Was it right, and why? One row of buttons; where it is only a guess, the two nearest labels are offered."""
     number = prediction.id
     share = (Button("Share", f"share:{number}"),) if shareable else ()
+    if prediction.text is None and prediction.told != prediction.label:
+        # What stands first is what was taught; that it is right is all that can be said, and the model is wrong then.
+        return ((Button("Right", f"miss:{number}", Style.GREEN), *share),)
     if prediction.text is None:  # nothing was kept that could be taught: the buttons count
         return ((Button("Right", f"right:{number}", Style.GREEN), Button("Wrong", f"miss:{number}"), *share),)
     pick, why = f"pick:p.{number}:0", Button("Why", f"why:{number}")

@@ -96,6 +96,7 @@ class JobRunner:
         self._jobs = stores.jobs
         self._classifiers = stores.classifiers
         self._registry = stores.registry
+        self._privacy = stores.privacy
         self._promotion = promotion
         self._candidates = candidates
         self._serving = serving
@@ -295,9 +296,10 @@ class JobRunner:
 
     async def _spec(self, job: TrainingJob) -> JobSpec:
         classifier = await self._classifiers.by_id(job.guild, job.classifier_id)
-        champion = None
+        champion, anew = None, False
         if job.champion:
-            champion = (await self._registry.get(job.guild, job.classifier_id, job.champion)).artifact
+            version = await self._registry.get(job.guild, job.classifier_id, job.champion)
+            champion, anew = version.artifact, await self._knows_what_was_forgotten(version)
         return JobSpec(
             job_id=job.id,
             attempt=job.attempt,
@@ -309,8 +311,18 @@ class JobRunner:
             recipe=self._recipe,
             start=None if classifier.based_on is None else classifier.based_on.artifact,
             start_name="" if classifier.based_on is None else classifier.based_on.name,
+            anew=anew,
             owner=job.guild,
         )
+
+    async def _knows_what_was_forgotten(self, version: ModelVersion) -> bool:
+        """Whether a text that the version's weights have learned was forgotten since; True where that is not known."""
+        try:
+            manifest = await asyncio.to_thread(read_manifest, self._models / version.artifact)
+        except ArtifactError:
+            return True
+        snapshots = {version.snapshot, *learned(manifest.lineage)}
+        return any([await self._privacy.forgotten_of(version.guild, snapshot) for snapshot in snapshots])
 
     async def _hand_over(self, job: TrainingJob, spec: JobSpec) -> None:
         await self._trainer.put_snapshot(self._snapshots / f"{spec.snapshot}.jsonl")

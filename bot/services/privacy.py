@@ -150,13 +150,15 @@ class PrivacyService:
             log.info("snapshot.deleted", extra={"snapshot": snapshot[:12]})
 
     async def _relearn(self, guild: str, erased: Erasure) -> bool:
-        try:
-            for number in erased.classifiers:
+        """Whether every classifier answers without it already; one that cannot now keeps no other from it."""
+        done = True
+        for number in erased.classifiers:
+            try:
                 await self._serving.relearn(await self._classifiers.by_id(guild, number))
-        except PupilError as error:
-            log.warning("person.remembered", extra={"guild": guild, "why": str(error)})
-            return False
-        return True
+            except PupilError as error:
+                log.warning("person.remembered", extra={"guild": guild, "why": str(error)})
+                done = False
+        return done
 
     async def _versions(
         self, guild: str, erased: Erasure, held: dict[str, frozenset[int]]

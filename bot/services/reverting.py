@@ -78,7 +78,8 @@ def parse_since(words: str, now: float) -> float:
         InvalidInput: neither, or not in the past.
     """
     written = words.strip().casefold()
-    units = "m|mins?|minutes?|h|hours?|d|days?|w|weeks?"  # not whatever begins so: "3 months" are no three minutes
+    # Not whatever begins like one of them: three months are no three minutes.
+    units = "m|mins?|minutes?|h|hrs?|hours?|d|days?|w|wks?|weeks?"
     if match := re.fullmatch(rf"(\d{{1,5}})\s*({units})", written, re.ASCII):
         return now - int(match[1]) * SECONDS[match[2][0]]
     try:

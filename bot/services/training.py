@@ -28,6 +28,7 @@ from storage.records import (
     Classifier,
     JobState,
     Label,
+    LabelCount,
     ModelVersion,
     Schedule,
     TrainingJob,
@@ -114,11 +115,12 @@ class TrainingService:
         check_live(classifier)
         guild = classifier.guild
         versions = await self._registry.list(guild, classifier.id)
-        new_since = await self._new_since(classifier, versions)
+        counts = await self._classifiers.label_counts(guild, classifier.id)
+        new_since = await self._new_since(classifier, versions, counts)
         if (active := await self._jobs.active(guild, classifier.id)) is not None:
             self.take_up()
             return Requested(active, joined=True, new_since=new_since)
-        attempt = await self._attempt(classifier, versions, new_since, asked=asked)
+        attempt = await self._attempt(classifier, versions, counts, new_since, asked=asked)
         if attempt.kind is not CandidateKind.DEEP:
             return NotYet(attempt.reason)
         self._runner.warm()  # it imports its libraries while the labels are frozen and sent
@@ -129,7 +131,9 @@ class TrainingService:
         """Goes on with every training that waits or was under way. Returns at once."""
         self._runner.wake()
 
-    async def _new_since(self, classifier: Classifier, versions: Sequence[ModelVersion]) -> int:
+    async def _new_since(
+        self, classifier: Classifier, versions: Sequence[ModelVersion], counts: Sequence[LabelCount]
+    ) -> int:
         guild, number = classifier.guild, classifier.id
         trained_to = max((version.last_event_id for version in versions), default=0)
         changed = await self._examples.changed_since(guild, number, trained_to)
@@ -141,16 +145,20 @@ class TrainingService:
         labels = await self._classifiers.every_label(guild, number)
         renamed = former_names(await self._changes.history(guild, number))
         known = _meant(versions[0].labels, labels, renamed)
-        counts = await self._classifiers.label_counts(guild, number)
         changed = max(changed, sum(count.total for count in counts if count.label.id not in known))
         changed += sum(label.archived and label.id in known for label in labels)
         return changed + await self._privacy.forgotten_of(guild, versions[0].snapshot)
 
     async def _attempt(
-        self, classifier: Classifier, versions: Sequence[ModelVersion], new_since: int, *, asked: bool
+        self,
+        classifier: Classifier,
+        versions: Sequence[ModelVersion],
+        counts: Sequence[LabelCount],
+        new_since: int,
+        *,
+        asked: bool,
     ) -> Attempt:
         """What a request would try now. `versions` are all of the classifier, newest first."""
-        counts = await self._classifiers.label_counts(classifier.guild, classifier.id)
         newest = versions[0] if versions and await self._is_as_now(classifier, versions[0]) else None
         if _again(versions):  # its files are damaged: one is made in its place, of the same labels if need be
             newest = None
@@ -386,8 +394,9 @@ class TrainingService:
         self._foreseen[guild, number] = occasion
         classifier = await self._classifiers.by_id(guild, number)
         versions = await self._registry.list(guild, number)
-        new_since = await self._new_since(classifier, versions)
-        attempt = await self._attempt(classifier, versions, new_since, asked=occasion.counted)
+        counts = await self._classifiers.label_counts(guild, number)
+        new_since = await self._new_since(classifier, versions, counts)
+        attempt = await self._attempt(classifier, versions, counts, new_since, asked=occasion.counted)
         if attempt.kind is CandidateKind.DEEP:
             self._runner.warm()
 

@@ -76,7 +76,7 @@ async def test_merging_keeps_the_pointers_one_step_long_and_undo_restores_them(s
     assert await totals(store, triage) == {BUG: 0, QUESTION: 1}
 
 
-@pytest.mark.parametrize("case", ["target merged", "a circle", "in use and merged"])
+@pytest.mark.parametrize("case", ["target merged", "a circle", "in use and merged", "another merged into it"])
 async def test_an_old_change_is_not_undone_where_labels_would_count_for_nothing(
     store: Store, triage: Triage, case: str
 ) -> None:
@@ -95,6 +95,8 @@ async def test_an_old_change_is_not_undone_where_labels_would_count_for_nothing(
             await change(store, triage, ChangeKind.MERGE, triage.question, into=idea)
         case "a circle":
             await change(store, triage, ChangeKind.MERGE, triage.question, into=triage.bug)
+        case "another merged into it":
+            await change(store, triage, ChangeKind.MERGE, idea, into=triage.bug)
         case _:
             await change(store, triage, ChangeKind.MERGE, triage.bug, into=triage.question)
     before = await states(store, triage)

@@ -197,15 +197,21 @@ async def test_delete_pressed_again_meanwhile_shows_the_same_receipt(
 ) -> None:
     await stage.ada.command("label", text="unforgettable walrus", label="bug")
     preview = await stage.ada.command("privacy forget")
-    going_on = asyncio.Event()
+    going_on, entered, forget_once = asyncio.Event(), asyncio.Semaphore(0), stage.services.privacy.forget
 
     async def held(*_: object) -> set[str]:
         await going_on.wait()
         return set()
 
+    async def counted(actor: Actor) -> privacy.Receipt:
+        entered.release()
+        return await forget_once(actor)
+
     monkeypatch.setattr(stage.system.stores.keeping, "named_snapshots", held)
+    monkeypatch.setattr(stage.services.privacy, "forget", counted)
     presses = [asyncio.create_task(stage.ada.click(preview, "Delete all of it")) for _ in range(2)]
-    await asyncio.sleep(0.3)
+    for _ in presses:
+        await asyncio.wait_for(entered.acquire(), 20)
     going_on.set()
     assert [("Forgotten" in (await press).text) for press in presses] == [True, True]
 

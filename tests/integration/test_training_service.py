@@ -247,8 +247,12 @@ async def test_a_label_that_came_back_with_its_texts_is_a_reason_to_train(
     assert again.new_since == 7
     await system.services.training.wait("g", again.job.id)
     assert isinstance(await system.services.training.request(LEAD, classifier), NotYet)
-    await change(ChangeKind.RENAME, words="wish")
+    renamed = await change(ChangeKind.RENAME, words="wish")
     assert isinstance(await system.services.training.request(LEAD, classifier), NotYet), "it is known by another name"
+    await teach(system, classifier, 200, 4)
+    assert await train(system, classifier) == (JobState.SUCCEEDED, None)
+    await system.services.curation.undo(LEAD, renamed)
+    assert isinstance(await system.services.training.request(LEAD, classifier), NotYet), "and by its old one"
 
 
 async def test_what_answers_is_told_also_before_it_is_in_memory(

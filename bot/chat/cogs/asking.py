@@ -89,11 +89,10 @@ class Asking(PupilCog):
         await begin(interaction)
         actor = self.actor(interaction)
         prediction = await self._own(actor, prediction_id)
-        is_first = prediction_id not in self._shared
-        self._shared.append(prediction_id)
         rows = answer_rows(prediction, shareable=False)
         await show(interaction, answer_card(prediction, note="Shared with the channel.", rows=rows))
-        if is_first:
+        if prediction_id not in self._shared:
+            self._shared.append(prediction_id)
             await share(interaction, answer_card(prediction, shared_by=actor.name))
 
     async def _own(self, actor: Actor, prediction_id: str) -> Prediction:
