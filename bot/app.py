@@ -53,6 +53,7 @@ from bot.services.trials import TrialService
 from bot.services.why import WhyService
 from storage.artifacts import sweep
 from storage.database import Database
+from storage.files import file_errors
 from storage.settings import Settings, read_secret
 from storage.stores import Stores
 from trainer.client import TrainerClient
@@ -111,7 +112,8 @@ async def _open(settings: Settings) -> AsyncIterator[System]:
 
 async def _open_core(settings: Settings, stack: AsyncExitStack) -> Core:
     for folder in (settings.space, settings.models, settings.snapshots):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with file_errors(f"creating the data directory {folder}"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # What is kept
     database = await stack.enter_async_context(Database(settings.space / "pupil.db"))
     stores = Stores.over(database, captured=settings.capture_messages)

@@ -6,10 +6,11 @@ service compares its table with the time it is. A wake-up that comes late or twi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -39,12 +40,26 @@ async def timers(*ticks: Tick, seconds: float = 10.0) -> AsyncIterator[None]:
             coalesce=True,
             max_instances=1,
         )
+    # APScheduler waits by the clock on the wall: put back by an hour, it would wake nobody for an hour.
+    watch = asyncio.create_task(_keep_near(scheduler, seconds), name="timers")
     scheduler.add_listener(_note, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
     scheduler.start()
     try:
         yield
     finally:
+        watch.cancel()
         scheduler.shutdown(wait=False)
+
+
+async def _keep_near(scheduler: AsyncIOScheduler, seconds: float) -> None:
+    """Brings every wake-up that a clock put back has left far ahead to now."""
+    while True:
+        await asyncio.sleep(seconds)
+        now = datetime.now(UTC)
+        for job in scheduler.get_jobs():
+            if job.next_run_time - now > timedelta(seconds=2 * seconds):
+                log.warning("clock.put_back", extra={"job": job.id})
+                job.modify(next_run_time=now)
 
 
 def _note(event: JobExecutionEvent) -> None:

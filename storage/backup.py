@@ -23,11 +23,14 @@ from typing import TYPE_CHECKING
 from storage.errors import Conflict, DamagedFile, NotFound
 from storage.files import PART, file_errors, sync_directory, sync_file
 from storage.lock import InstanceLock
+from storage.processes import PYTHON
 from storage.rows import rows, translated, value
 
 if TYPE_CHECKING:
     from storage.database import Database
 
+OURS = {"classifiers", "labels", "examples", "label_events"}
+"""Tables that every database of ours has; an empty file is a sound one for SQLite."""
 CHECK_SECONDS = 600
 """A check that takes longer is given up: integrity_check reads about 100 MB a second."""
 
@@ -73,6 +76,7 @@ def restore(copy: Path, database: Path) -> Path | None:
         check_elsewhere(copy)
         aside = database.with_name(f"{database.name}.restoring{PART}")
         with file_errors(f"restoring {database}"):
+            aside.touch(mode=0o600)
             shutil.copyfile(copy, aside)
             sync_file(aside)
             replaced = _set_aside(database)
@@ -91,6 +95,8 @@ def copy_database(connection: sqlite3.Connection, target: Path) -> None:
     """
     aside = target.with_name(f"{target.name}.{secrets.token_hex(4)}{PART}")
     try:
+        with file_errors(f"writing {target}"):
+            aside.touch(mode=0o600)  # people's texts are in it
         connection.execute("VACUUM INTO ?", (str(aside),))
         with file_errors(f"writing {target}"):
             sync_file(aside)
@@ -109,7 +115,9 @@ def check(path: Path) -> Integrity:
             problems = [found[0] for found in rows(connection, "PRAGMA integrity_check(10)") if found[0] != "ok"]
             orphans = rows(connection, "PRAGMA foreign_key_check")[:10]
             problems += [f"a row of {row['table']} points to a missing row of {row['parent']}" for row in orphans]
-            return Integrity(tuple(problems), _counts(connection))
+            counts = _counts(connection)
+            problems += [] if counts.keys() >= OURS else ["it is no database of Pupil"]
+            return Integrity(tuple(problems), counts)
     except sqlite3.Error as error:
         return Integrity((str(error),), {})
 
@@ -120,7 +128,7 @@ def check_elsewhere(path: Path) -> Integrity:
     Raises:
         DamagedFile: it found a problem, or did not end well.
     """
-    command = [sys.executable, "-m", "storage.backup", str(path)]
+    command = [*PYTHON, "-m", "storage.backup", str(path)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=CHECK_SECONDS, check=True)
         found = json.loads(done.stdout)

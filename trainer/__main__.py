@@ -178,10 +178,11 @@ def _cluster(
 
 
 def _processes(device: str, spare: bool) -> Executor:
+    from storage.processes import PYTHON
     from trainer.executors.spare import Spare
     from trainer.executors.subprocess import SubprocessExecutor
 
-    trainer = [sys.executable, "-m", "trainer"]
+    trainer = [*PYTHON, "-m", "trainer"]
     ready = Spare([*trainer, "spare", "--device", device]) if spare else None
     return SubprocessExecutor([*trainer, "run-job", "--device", device], spare=ready)
 
@@ -242,13 +243,13 @@ def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
 
 def _keys(path: Path, make: bool) -> list[str]:
     """The keys in the file; with `make`, a missing file is written with a new random key."""
+    from storage.files import file_errors, write_whole
     from storage.settings import read_secrets
 
     if make and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32) + "\n")
+        with file_errors(f"creating the data directory {path.parent}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, f"{secrets.token_hex(32)}\n".encode(), mode=0o600)
         click.echo(f"A new key was written to {path}; the bot needs it as trainer_key_file.", err=True)
     keys = [key for line in read_secrets(path) for key in line.split()]
     if len(keys) > 2 or min(map(len, keys)) < 16:

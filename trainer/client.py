@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from urllib.parse import quote
 from storage.artifacts import MANIFEST, read_manifest
 from storage.errors import NotFound, TrainerUnavailable
 from storage.files import sha256_of
+from storage.processes import PYTHON
 from trainer.children import child_environment
 from trainer.download import fetch_artifact
 from trainer.protocol import ArtifactFiles, BaseStatus, Health, JobSpec, JobStatus, from_json, to_json
@@ -38,7 +38,7 @@ def local_trainer_command(data: Path, key_file: Path, device: str = "auto") -> t
     It listens on a free loopback port, prints `{"ready": true, "port": N}`, and ends when its stdin ends. The key is
     in a file, so that neither arguments nor environment tell it to other users.
     """
-    command = [sys.executable, "-m", "trainer", "serve", "--port", "0", "--data", str(data)]
+    command = [*PYTHON, "-m", "trainer", "serve", "--port", "0", "--data", str(data)]
     command += ["--key-file", str(key_file), "--device", device, "--parent", str(os.getpid()), *LOCAL_KEEPS]
     return command, child_environment()
 

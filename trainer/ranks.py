@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from storage.errors import TrainingFailed
+from storage.processes import PYTHON
 from trainer.children import child_environment
 from trainer.collectives import rank, ranks, same_bytes, same_tensors
 from trainer.finetune import CosineHead, Recipe, finetune
@@ -161,7 +161,7 @@ def _dismiss() -> None:
 def _start(folder: Path, number: int, workers: int, device: torch.device) -> subprocess.Popen[bytes]:
     """In this process's group, so that whoever ends the run ends it too; its stdin ends with this process."""
     arguments = [str(folder), str(number), str(workers), device.type, "--parent", str(os.getpid())]
-    command = [sys.executable, "-m", "trainer", "assist", *arguments]
+    command = [*PYTHON, "-m", "trainer", "assist", *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, env=child_environment())
 
 

@@ -54,7 +54,8 @@ class Store:
             ConfigurationError: another trainer works here.
         """
         for folder in (self.root, self.snapshots, self.artifacts):
-            folder.mkdir(parents=True, exist_ok=True)
+            with file_errors(f"creating the data directory {folder}"):
+                folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             await self._lock(descriptor, patience)

@@ -11,9 +11,12 @@ from collections.abc import Iterable, Sequence
 
 ZERO_WIDTH_SPACE = "\u200b"
 _MARKDOWN = re.compile(
-    r"(?P<address>https?://[^\s<>`*~|\\\[\]]+)|([\\`*_~|<\[\]])|^(\s*)([>#+-])(?=[\s>#])", re.MULTILINE
+    r"(?P<address>https?://[^\s<>`*~|\\\[\]]+)|(?P<at>@)|(?P<sign>[\\`*_~|<\[\]])"
+    r"|^(?P<space>\s*)(?P<first>[>#+-])(?=[\s>#])",
+    re.MULTILINE,
 )
-"""Web addresses first: inside of one nothing is markdown, and a backslash would be part of it."""
+"""Web addresses first: inside of one nothing is markdown, and whatever is added would be part of it."""
+_EVERYONE = re.compile("@(?=everyone|here)")
 _NOT_SHOWN = re.compile(r"[\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 """Characters that are invisible or turn the direction of the line they stand in (but not the joiner of emoji)."""
 _LIST_NUMBER = re.compile(r"^(\s*\d+)([.)])(?=\s)", re.MULTILINE)
@@ -21,11 +24,15 @@ _LIST_NUMBER = re.compile(r"^(\s*\d+)([.)])(?=\s)", re.MULTILINE)
 
 def escaped(text: str) -> str:
     """What a person wrote, so that it reads as they wrote it and does nothing: no markdown, mention or link text."""
-    calm = _MARKDOWN.sub(
-        lambda match: match["address"] or f"{match[3] or ''}\\{match[2] or match[4]}", text.replace("\r", "")
-    )
-    calm = _LIST_NUMBER.sub(r"\1\\\2", calm)
-    return calm.replace("@", "@" + ZERO_WIDTH_SPACE)
+    return _LIST_NUMBER.sub(r"\1\\\2", _MARKDOWN.sub(_calmed, text.replace("\r", "")))
+
+
+def _calmed(found: re.Match[str]) -> str:
+    if found["address"]:
+        return _EVERYONE.sub("@" + ZERO_WIDTH_SPACE, found["address"])
+    if found["at"]:
+        return "@" + ZERO_WIDTH_SPACE
+    return f"{found['space'] or ''}\\{found['sign'] or found['first']}"
 
 
 def quoted(text: str, most: int = 400) -> str:

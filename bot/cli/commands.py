@@ -181,6 +181,9 @@ def models(context: click.Context, classifier: str | None, as_json: bool) -> Non
     """Model versions: list them, read a report, promote one, roll back, export."""
     if context.invoked_subcommand is None:
         context.invoke(list_models, classifier=classifier, as_json=as_json)
+    else:  # what was said before the command holds for it
+        given = ({"classifier": classifier} if classifier else {}) | ({"as_json": True} if as_json else {})
+        context.default_map = dict.fromkeys(models.commands, given)
 
 
 @models.command("list")

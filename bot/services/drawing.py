@@ -9,12 +9,12 @@ import asyncio
 import json
 import logging
 import os
-import sys
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
 
 from bot.services.confusion import Confusion
+from storage.processes import PYTHON
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ KEPT = 16
 INHERITED = ("PATH", "PYTHONPATH", "HOME", "LANG", "SYSTEMROOT")
 """What the child is told of our environment: no token, no key."""
 
-COMMAND = (sys.executable, "-m", "bot.plots.draw")
+COMMAND = (*PYTHON, "-m", "bot.plots.draw")
 
 
 class Drawing:

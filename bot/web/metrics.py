@@ -49,7 +49,10 @@ class Metrics:
         return response
 
     async def show(self, request: web.Request) -> web.Response:
-        for name, value in _numbers("pupil", await self._status.status()):
+        numbers = dict(_numbers("pupil", await self._status.status()))
+        for name in self._gauges.keys() - numbers.keys():  # a trainer that is away has no free disk
+            self._registry.unregister(self._gauges.pop(name))
+        for name, value in numbers.items():
             if name not in self._gauges:
                 self._gauges[name] = Gauge(name, "As in the bot's status.", registry=self._registry)
             self._gauges[name].set(value)

@@ -7,13 +7,16 @@ name of this machine (else a foreign name was rebound to it), and an Origin, whe
 
 from __future__ import annotations
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from yarl import URL
 
 from storage.settings import is_loopback
 
 ONLY_HERE = "This page answers only on the machine where it runs, and under its own address."
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+_FORWARDED = (
+    *("Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host"),
+    *("X-Forwarded-Proto", "X-Forwarded-Server"),
+)
 
 
 def is_from_here(request: web.Request) -> bool:
@@ -23,8 +26,11 @@ def is_from_here(request: web.Request) -> bool:
 
 
 def _is_local(request: web.Request) -> bool:
-    """A peer on this machine; a proxy on this machine speaks for somebody else."""
-    if any(name in request.headers for name in _FORWARDED):
+    """A peer on this machine; a proxy on this machine speaks for somebody else.
+
+    One that adds no header, as nginx unless it is told to, asks by HTTP/1.0, which nobody else does today.
+    """
+    if request.version < HttpVersion11 or any(name in request.headers for name in _FORWARDED):
         return False
     return request.remote is not None and is_loopback(request.remote)
 

@@ -21,7 +21,7 @@ from trainer.protocol import JobSpec
 def command(data: Path, key_file: Path, device: str) -> tuple[list[str], dict[str, str]]:
     """Like `local_trainer_command`, with pretended trainings."""
     arguments, environment = local_trainer_command(data, key_file, device)
-    return [sys.executable, "-m", "tests.fakes.trainer_process", *arguments[3:]], environment
+    return [sys.executable, "-m", "tests.fakes.trainer_process", *arguments[arguments.index("serve") :]], environment
 
 
 async def start_sleeping_job(local: LocalTrainer, folder: Path) -> None:

@@ -25,7 +25,12 @@ POINTS = {
 def command(data: Path, key_file: Path, device: str) -> tuple[list[str], dict[str, str]]:
     """Like `local_trainer_command`."""
     arguments, environment = local_trainer_command(data, key_file, device)
-    return [sys.executable, "-m", "tests.faults.trainer_process", *arguments[3:]], environment | told()
+    return [
+        sys.executable,
+        "-m",
+        "tests.faults.trainer_process",
+        *arguments[arguments.index("serve") :],
+    ], environment | told()
 
 
 def told() -> dict[str, str]:

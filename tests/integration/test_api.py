@@ -573,6 +573,24 @@ async def test_metrics_count_requests_by_route_and_show_the_status(site: Site) -
     assert "/api/v1/no/such" not in text
 
 
+async def test_what_a_trainer_that_is_away_does_not_tell_is_no_metric(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts: list[dict[str, Any]] = [{"reachable": True, "running": 1}, {"reachable": False, "why": "away"}]
+
+    async def status() -> dict[str, Any]:
+        return {"trainer": facts.pop(0)}
+
+    monkeypatch.setattr(site.fakes.status, "status", status)
+    told = []
+    while facts:
+        async with site.session.get(f"{site.url}/metrics") as response:
+            told.append(await response.text())
+    assert "pupil_trainer_running 1.0" in told[0]
+    assert "pupil_trainer_reachable 0.0" in told[1]
+    assert "pupil_trainer_running" not in told[1]
+
+
 async def test_the_lesson_is_taken_step_by_step_in_the_playground(site: Site) -> None:
     assert (await site.post("/api/v1/lesson"))[1]["classifier"] == "triage"
     status, state = await site.post("/api/v1/lesson/names")

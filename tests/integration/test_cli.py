@@ -274,6 +274,8 @@ def test_versions_are_listed_promoted_and_rolled_back(terminal: Terminal) -> Non
     terminal.fakes.add_version(terminal.fakes.memory.classifiers[0])
     assert terminal.run("models", "promote", "1")[1] == "v1 answers now, instead of v0.\n"
     assert "champion" in terminal.run("models", "list")[1]
+    assert "typo" in terminal.refusal("models", "--classifier", "typo", "rollback"), "said before the command"
+    assert json.loads(terminal.run("models", "--json", "list")[1])
     assert terminal.json("models", "rollback")["version"] == "v0"
 
 

@@ -52,6 +52,25 @@ async def test_on_a_new_host_nobody_else_can_read_what_was_put_back(tmp_path: Pa
         await backup(db, tmp_path / "copy.db")
     restore(tmp_path / "copy.db", tmp_path / "new" / "pupil.db")
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    for copy in (tmp_path / "copy.db", tmp_path / "new" / "pupil.db"):
+        assert copy.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", None])
+async def test_what_is_no_database_of_ours_replaces_nothing(tmp_path: Path, content: bytes | None) -> None:
+    """SQLite takes an empty file for a sound database, and another program's is one."""
+    copy = tmp_path / "copy.db"
+    if content is None:
+        with closing(sqlite3.connect(copy)) as connection:
+            connection.execute("CREATE TABLE x (y)")
+    else:
+        copy.write_bytes(content)
+    async with Database(tmp_path / "pupil.db"):
+        pass
+    before = (tmp_path / "pupil.db").read_bytes()
+    with pytest.raises(DamagedFile, match="no database of Pupil"):
+        restore(copy, tmp_path / "pupil.db")
+    assert (tmp_path / "pupil.db").read_bytes() == before
 
 
 async def test_writers_go_on_during_a_backup(tmp_path: Path) -> None:
@@ -107,15 +126,17 @@ async def test_a_log_of_the_replaced_database_is_not_taken_for_the_new_ones(tmp_
         assert await db.get_state("a") is None
 
 
-def test_a_damaged_copy_is_found_out_and_changes_nothing(tmp_path: Path) -> None:
+async def test_a_damaged_copy_is_found_out_and_changes_nothing(tmp_path: Path) -> None:
     copy, path = tmp_path / "copy.db", tmp_path / "pupil.db"
+    async with Database(tmp_path / "old.db") as db:
+        await backup(db, copy)
     with closing(sqlite3.connect(copy)) as connection:
         connection.execute("CREATE TABLE t (x TEXT)")
         connection.executemany("INSERT INTO t VALUES (?)", [("word " * 200,)] * 200)
         connection.commit()
-    assert check_elsewhere(copy).counts == {"t": 200}
+    assert check_elsewhere(copy).counts["t"] == 200
     data = bytearray(copy.read_bytes())
-    data[8192:12288] = bytes(4096)
+    data[-8192:-4096] = bytes(4096)
     copy.write_bytes(data)
     assert check(copy).problems
     with pytest.raises(DamagedFile):
@@ -125,9 +146,9 @@ def test_a_damaged_copy_is_found_out_and_changes_nothing(tmp_path: Path) -> None
     assert not path.exists()
 
 
-def test_a_log_without_a_database_is_moved_out_of_the_way(tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "copy.db")) as connection:
-        connection.execute("CREATE TABLE t (x TEXT)")
+async def test_a_log_without_a_database_is_moved_out_of_the_way(tmp_path: Path) -> None:
+    async with Database(tmp_path / "old.db") as db:
+        await backup(db, tmp_path / "copy.db")
     path = tmp_path / "pupil.db"
     path.with_name("pupil.db-wal").write_bytes(b"left by a restore that was interrupted")
     assert restore(tmp_path / "copy.db", path) is None

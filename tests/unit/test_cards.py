@@ -243,6 +243,7 @@ class TestHostileText:
         address = "https://docs.example.org/user_guide/first_steps.html#the_end"
         assert escaped(f"_see_ {address} *now*") == f"\\_see\\_ {address} \\*now\\*"
         assert escaped("https://x.org/a**b [x](https://y.org)") == "https://x.org/a\\*\\*b \\[x\\](https://y.org)"
+        assert escaped("https://x.org/@bob/post") == "https://x.org/@bob/post"
         assert "@everyone" not in escaped("https://x.org/@everyone")
 
     @settings(max_examples=60, deadline=None)

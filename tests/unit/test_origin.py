@@ -5,16 +5,17 @@ from __future__ import annotations
 from unittest.mock import Mock
 
 import pytest
-from aiohttp import web
+from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, web
 from aiohttp.test_utils import make_mocked_request
 
 from bot.web.origin import is_from_here
 
 
-def request(peer: str | None, headers: dict[str, str]) -> web.Request:
+def request(peer: str | None, headers: dict[str, str], version: HttpVersion = HttpVersion11) -> web.Request:
     transport = Mock()
     transport.get_extra_info = lambda name, default=None: (peer, 50000) if name == "peername" and peer else default
-    return make_mocked_request("GET", "/", headers={"Host": "localhost:8730"} | headers, transport=transport)
+    named = {"Host": "localhost:8730"} | headers
+    return make_mocked_request("GET", "/", headers=named, version=version, transport=transport)
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"])
@@ -39,7 +40,13 @@ def test_another_machine_may_write_into_its_headers_what_it_likes(peer: str | No
         {"Origin": "http://localhost:1"},
         {"Origin": "null"},
         {"X-Forwarded-For": "192.0.2.9"},
+        {"X-Forwarded-Proto": "https"},
+        {"Via": "1.1 proxy"},
     ],
 )
 def test_foreign_names_pages_and_proxies_on_this_machine(headers: dict[str, str]) -> None:
     assert not is_from_here(request("127.0.0.1", headers))
+
+
+def test_a_proxy_that_adds_nothing_is_known_by_its_old_protocol() -> None:
+    assert not is_from_here(request("127.0.0.1", {}, HttpVersion10))

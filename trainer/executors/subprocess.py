@@ -10,13 +10,13 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from asyncio.subprocess import Process
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from storage.errors import TrainerUnavailable
+from storage.processes import PYTHON
 from trainer.children import child_environment
 from trainer.executors.base import GRACE, Executor, Exit, Run
 from trainer.executors.spare import Spare
@@ -40,7 +40,7 @@ class SubprocessExecutor(Executor):
         environment: added to `trainer.children.child_environment`, never the parent's own environment.
         spare: prepares processes for runs; ended with this executor. None: every run starts cold.
         """
-        self._command = tuple(command or (sys.executable, "-m", "trainer", "run-job"))
+        self._command = tuple(command or (*PYTHON, "-m", "trainer", "run-job"))
         self._environment = dict(environment or {})
         self._spare = spare
         self._runs: dict[str, ProcessRun] = {}
