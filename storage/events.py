@@ -15,7 +15,7 @@ from storage.errors import Conflict, InvalidInput
 from storage.lookups import current_label, find_event, find_example, find_label, ruled_label
 from storage.records import MAX_TEXT, EventKind, Example, Label, LabelEvent, Source, Split, normalise
 from storage.removals import set_removed
-from storage.rows import row, value
+from storage.rows import row, rows, value
 
 GOLDEN_SHARE = 10
 """One text in this many goes to the golden set, by its salted hash."""
@@ -122,6 +122,12 @@ def check_label(connection: sqlite3.Connection, vote: Vote, allowed: Collection[
         raise Conflict(f"#{found['id'] if found else 0} is settled already: {what} now. Nothing was changed.")
 
 
+def _settled(connection: sqlite3.Connection, guild: str, classifier_id: int) -> set[int]:
+    """Examples for which a ruling stands."""
+    sql = "SELECT DISTINCT example_id FROM standing_events WHERE guild = ? AND classifier_id = ? AND kind = 'ruling'"
+    return {each["example_id"] for each in rows(connection, sql, (guild, classifier_id))}
+
+
 def cast_many(connection: sqlite3.Connection, votes: Sequence[Vote]) -> tuple[int, int]:
     """`cast` for many votes of one classifier, without asking for each what the label was before.
 
@@ -133,8 +139,11 @@ def cast_many(connection: sqlite3.Connection, votes: Sequence[Vote]) -> tuple[in
         find_label(connection, votes[0].guild, votes[0].classifier_id, label_id)
     new = written = 0
     room = GoldenRoom(connection, votes[0].guild, votes[0].classifier_id)
+    settled = _settled(connection, votes[0].guild, votes[0].classifier_id)
     for vote in votes:
         example_id, made, came_back = place(connection, vote, room)
+        if vote.by_lead and example_id in settled:
+            vote = replace(vote, kind=EventKind.RULING)
         _, said = say(connection, vote, example_id, anew=made or came_back)
         new += made
         written += said

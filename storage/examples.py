@@ -123,14 +123,18 @@ class Examples:
         source: Source,
         batch: str,
         now: float,
+        *,
+        by_lead: bool = False,
     ) -> ImportResult:
         """Give many texts (text, label id) their labels, in order, all or nothing. `batch` names them as a whole.
+
+        `by_lead`: see `storage.events.Vote`.
 
         Raises:
             InvalidInput: a text cannot be stored; names its row, counted from 1. NotFound: no such label.
         """
         # Hashing 50,000 texts takes a second: not on the event loop.
-        votes = await asyncio.to_thread(_votes, guild, classifier_id, rows, annotator, source, batch, now)
+        votes = await asyncio.to_thread(_votes, guild, classifier_id, rows, annotator, source, batch, now, by_lead)
         return await self._db.write(lambda tables: _import(tables.conn, batch, votes))
 
     async def add_unlabelled(
@@ -440,6 +444,7 @@ def _votes(
     source: Source,
     batch: str,
     now: float,
+    by_lead: bool,
 ) -> list[Vote]:
     votes = []
     for number, (text, label_id) in enumerate(rows, start=1):
@@ -447,7 +452,8 @@ def _votes(
             text, hash = _checked(text)
         except InvalidInput as error:
             raise InvalidInput(f"Row {number} cannot be imported, so nothing was. {error}") from None
-        votes.append(Vote(guild, classifier_id, text, hash, label_id, annotator, source, now, batch=batch))
+        at = (guild, classifier_id, text, hash)
+        votes.append(Vote(*at, label_id, annotator, source, now, batch=batch, by_lead=by_lead))
     return votes
 
 

@@ -137,11 +137,12 @@ def _verdict_card(update: JobUpdate, version: ModelVersion) -> Card:
     live = is_live(update, version)
     name, number = update.classifier.name, version.number
     report, decision = update.report, update.decision
+    decide: tuple[Button, ...] = ()  # whose files are damaged cannot go live
     if live:
-        decide = Button("Roll back", f"rollback:{name}:{number}")
-    else:
+        decide = (Button("Roll back", f"rollback:{name}:{number}"),)
+    elif version.state is not VersionState.DAMAGED:
         passed = decision is not None and decision.promote
-        decide = Button("Promote" if passed else "Promote anyway", f"promote:{name}:{number}", Style.BLUE)
+        decide = (Button("Promote" if passed else "Promote anyway", f"promote:{name}:{number}", Style.BLUE),)
     fields = [("Pinned tests", tried_words(update.pins))] if update.pins else []
     return Card(
         title=verdict_words(update, version),
@@ -149,7 +150,7 @@ def _verdict_card(update: JobUpdate, version: ModelVersion) -> Card:
         fields=(*fields, *(() if report is None else report_fields(report))),
         footer=name,
         tone=Tone.GOOD if live else Tone.CAREFUL,
-        rows=((*_looks(update, version), decide),),
+        rows=((*_looks(update, version), *decide),),
     )
 
 

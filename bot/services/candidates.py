@@ -66,6 +66,9 @@ class Candidates:
                 await self._go_live(classifier, version, job.champion, report)
             except (Conflict, ArtifactError, Busy) as refused:
                 error = f"v{version.number} was better but could not go live: {refused}"
+                # The card shows the decision, which is to say so.
+                told = f"{version.decision} It could not go live: {refused}"
+                await self._registry.note_decision(classifier.guild, classifier.id, version.number, told)
         return TakenIn(version.number, decision.promote, error)
 
     async def _go_live(
@@ -83,7 +86,9 @@ class Candidates:
         if not decision.promote:
             return decision
         wait = "A lead can make it live with /model promote."
-        if await self._promotion.rests(classifier):
+        if classifier.archived:
+            reason = f"{decision.reason} It waits, because `{classifier.name}` was archived during the training. {wait}"
+        elif await self._promotion.rests(classifier):
             reason = f"{decision.reason} It waits all the same, because someone rolled back. {wait}"
         elif await self._registry.champion(job.guild, job.classifier_id) != job.champion:
             reason = f"{decision.reason} It waits, because another version went live during the training. {wait}"

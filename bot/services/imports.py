@@ -234,7 +234,8 @@ class ImportService:
             new_labels=plan.new_labels,
         )
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
-        votes = await asyncio.to_thread(_votes, stored, plan, ids)
+        by_lead = actor.role >= Role.LEAD
+        votes = await asyncio.to_thread(lambda: _votes(stored, plan, ids, by_lead=by_lead))
         pool = [(each.text, each.hash) for each in plan.pool]
         applied = await self._imports.apply(actor.guild, stored.token, votes, pool, asdict(did), time.time())
         log.info("batch.imported", extra={"classifier": classifier.id, "labels": len(votes), "pool": len(pool)})
@@ -274,7 +275,7 @@ def _rows(content: str) -> list[Row]:
     return [Row(number, text, label) for number, (text, label) in enumerate(decode(content), start=1)]
 
 
-def _votes(stored: StoredImport, plan: Plan, ids: dict[str, int]) -> list[Vote]:
+def _votes(stored: StoredImport, plan: Plan, ids: dict[str, int], *, by_lead: bool) -> list[Vote]:
     """Raises Conflict: a label went away after the plan was made."""
     now = time.time()
     try:
@@ -283,6 +284,7 @@ def _votes(stored: StoredImport, plan: Plan, ids: dict[str, int]) -> list[Vote]:
                 *(stored.guild, stored.classifier_id, each.text, each.hash, ids[each.label or ""]),
                 *(stored.by, stored.source, now),
                 batch=stored.token,
+                by_lead=by_lead,
             )
             for each in plan.labelled
         ]

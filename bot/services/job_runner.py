@@ -162,7 +162,17 @@ class JobRunner:
         )
 
     async def cancel(self, job: TrainingJob) -> TrainingJob:
-        """Ends the job here first, then on the trainer. Raises Conflict when it has just ended by itself."""
+        """Ends the job here first, then on the trainer.
+
+        Raises:
+            Conflict: it has just ended by itself, or its version is here already and may go live at any moment.
+        """
+        versions = await self._registry.list(job.guild, job.classifier_id)
+        if any(version.job_id == job.id for version in versions):
+            raise Conflict(
+                "The training is done and its version is being checked, so there is nothing left to stop. If it goes "
+                "live and should not, roll back."
+            )
         cancelled = await self._end_by_request(job)
         if (task := self._driving.get(job.id)) is not None:
             task.cancel()
@@ -462,4 +472,5 @@ class JobRunner:
 
 def _decision(version: ModelVersion, report: EvaluationReport) -> PromotionDecision:
     better, worse = paired(report.outcomes)
-    return PromotionDecision(version.state is not VersionState.CANDIDATE, version.decision, better, worse)
+    was_live = version.state in {VersionState.CHAMPION, VersionState.RETIRED}
+    return PromotionDecision(was_live, version.decision, better, worse)

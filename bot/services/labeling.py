@@ -292,6 +292,7 @@ class LabelingService:
             source,
             secrets.token_hex(8),
             time.time(),
+            by_lead=True,
         )
         self._serving.touch(classifier)
         log.info("batch.imported", extra={"classifier": classifier.id, "new": result.new, "votes": result.votes})

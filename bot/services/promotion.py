@@ -185,6 +185,10 @@ class PromotionService:
             number = await self._before(classifier, current)
         if number == current:
             raise Conflict(f"{version_name(number)} of `{classifier.name}` is live already.")
+        if number:
+            await self._with_files(classifier, number)
+            if number not in {swap.number for swap in await self.promotions(classifier)}:
+                raise Conflict(f"{version_name(number)} was never live. A lead can make it live with /model promote.")
         return await self.go_live(classifier, number, current, actor.id, f"rolled back by {actor.name}")
 
     async def rests(self, classifier: Classifier) -> bool:

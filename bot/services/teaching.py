@@ -6,11 +6,13 @@ was. Two people are never asked about the same text at the same time.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
 
 from bot.services.consent import Consent
 from bot.services.labeling import LabelingService, LabelReceipt, UndoReceipt
@@ -71,6 +73,8 @@ class TeachingService:
         self._rules = stores.rules
         self._labeling = labeling
         self._plans = plans
+        self._answering: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By round."""
 
     async def begin(self, actor: Actor, classifier: Classifier, wanted: int) -> Step:
         """A new round of at most `wanted` questions, with its first one.
@@ -102,14 +106,16 @@ class TeachingService:
             NotFound (no such round or label), NotAllowed, StorageError.
         """
         round, classifier = await self._mine(actor, round_id)
-        question = await self._open(round, position)
-        if question is None:
-            return await self._next(classifier, round)
-        receipt = await self._labeling.label(
-            actor, classifier, question.text, label, Source.COMMAND, picked_by_model=question.picked_by_model
-        )
-        now = time.time()
-        await self._rounds.settle(round.guild, round.id, position, Outcome.LABELLED, receipt.event_id, now)
+        # Storing takes a moment, in which somebody may press another label: one after the other, so the first counts.
+        async with self._answering.setdefault(round.id, asyncio.Lock()):
+            question = await self._open(round, position)
+            if question is None:
+                return await self._next(classifier, round)
+            receipt = await self._labeling.label(
+                actor, classifier, question.text, label, Source.COMMAND, picked_by_model=question.picked_by_model
+            )
+            now = time.time()
+            await self._rounds.settle(round.guild, round.id, position, Outcome.LABELLED, receipt.event_id, now)
         return replace(await self._next(classifier, round), receipt=receipt)
 
     async def label_by_id(self, actor: Actor, round_id: str, position: int, label_id: int) -> Step:

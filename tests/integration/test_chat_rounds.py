@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -191,6 +192,18 @@ async def test_what_the_model_picked_is_never_golden_and_its_ranking_is_hidden_f
     assert not picked & set(golden), "while golden texts are wanted, the model leaves them to the lot"
     assert all(rows[text] is Split.TRAIN for text in picked)
     assert all(rows[text] is Split.GOLDEN for text in golden)
+
+
+async def test_of_two_quick_answers_to_one_question_the_first_counts(stage: RealStage) -> None:
+    await pooled(stage, ["only one"])
+    triage, ada = (await stage.services.classifiers.list(GUILD_ID))[0], Actor(GUILD_ID, stage.ada.id, "Ada")
+    step = await stage.services.teaching.begin(ada, triage, 1)
+    answers = [stage.services.teaching.label(ada, step.round.id, 1, label) for label in ("bug", "idea")]
+    receipts = [answer.receipt for answer in await asyncio.gather(*answers)]
+    assert [receipt is not None for receipt in receipts] == [True, False]
+    undone = await stage.services.teaching.undo(ada, step.round.id)
+    assert undone.undone is not None
+    assert undone.undone.now is None, "nothing is left of the second"
 
 
 async def test_a_text_that_the_model_asked_for_does_not_become_golden(stage: RealStage) -> None:

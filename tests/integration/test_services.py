@@ -192,6 +192,22 @@ async def test_a_leads_label_settles_anew_what_a_lead_has_settled(system: System
     assert (again.now, again.ruled) == ("idea", "idea")
 
 
+async def test_a_leads_import_settles_anew_what_a_lead_has_settled(system: System) -> None:
+    services = system.services
+    triage = await services.classifiers.create(LEAD, "triage", ["bug", "idea"])
+    idea = (await services.classifiers.labels(triage))[1].label
+    for text in ("dark mode", "light mode"):
+        first = await services.labeling.label(ADA, triage, text, "idea", Source.COMMAND)
+        await services.suspects.change(LEAD, triage, first.example_id, idea.id, "bug")
+    preview = await services.imports.preview_file(LEAD, triage, b"text,label\ndark mode,idea\n", "fixed.csv")
+    await services.imports.apply(LEAD, preview.token)
+    assert await services.labeling.label_of(triage, "dark mode") == "idea"
+    await services.labeling.import_rows(LEAD, "triage", [("light mode", "idea")], Source.API)
+    assert await services.labeling.label_of(triage, "light mode") == "idea"
+    await services.imports.undo(LEAD, preview.token)
+    assert await services.labeling.label_of(triage, "dark mode") == "bug"
+
+
 async def test_a_leads_label_settles_anew_also_where_it_had_to_be_created(system: System) -> None:
     services = system.services
     triage = await services.classifiers.create(LEAD, "triage", ["bug", "idea"])

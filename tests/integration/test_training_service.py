@@ -18,9 +18,12 @@ import pytest
 import bot.services.job_runner as job_runner
 import bot.services.serving as serving_module
 from bot.app import System, open_services
+from bot.chat.training_cards import job_card
 from bot.services.people import Actor, Role
+from bot.services.serving import Prepared
 from bot.services.slots import nominal
 from bot.services.training import NotYet, Requested
+from bot.services.trials import TrialService
 from storage.errors import (
     ArtifactError,
     Busy,
@@ -32,7 +35,7 @@ from storage.errors import (
     TrainerUnavailable,
 )
 from storage.label_changes import ChangeKind
-from storage.records import CandidateKind, Classifier, JobState, Schedule, Source, TrainingJob, VersionState
+from storage.records import CandidateKind, Classifier, JobState, Schedule, Source, TrainingJob, Trial, VersionState
 from storage.settings import load_settings
 from tests.fakes.fake_trainer import FakeTrainer, report_of, system_with
 from tests.fakes.tiny_encoder import make_tiny_base
@@ -442,6 +445,72 @@ async def test_damaged_candidate_leaves_the_champion_answering_and_is_marked(
         await system.services.promotion.promote(LEAD, classifier, 1)
 
 
+async def test_a_candidate_that_cannot_be_loaded_is_not_called_ready(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wrong(directory: Path) -> None:
+        raise ArtifactError("It does not answer as its canary says.")
+
+    classifier = await taught(system)
+    await system.serving.ensure(classifier)
+    monkeypatch.setattr(serving_module, "load", wrong)
+    assert (await train(system, classifier))[0] is JobState.SUCCEEDED
+    told = await system.services.training.status(classifier)
+    assert told is not None
+    card = job_card(told)
+    assert (card.title or "").startswith("Kept v0")
+    assert "It could not go live: It does not answer as its canary says." in card.body
+    assert not [button for row in card.rows for button in row if "Promote" in str(button)]
+
+
+async def test_a_version_that_is_being_checked_is_not_cancelled(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there and may go live at any moment, and "nothing changed" would not be true."""
+    classifier = await taught(system)
+    checking, going_on = asyncio.Event(), asyncio.Event()
+    hold = TrialService.hold
+
+    async def held(self: TrialService, prepared: Prepared) -> Trial:
+        checking.set()
+        await going_on.wait()
+        return await hold(self, prepared)
+
+    monkeypatch.setattr(TrialService, "hold", held)
+    asked = await system.services.training.request(LEAD, classifier)
+    assert isinstance(asked, Requested)
+    await checking.wait()
+    with pytest.raises(Conflict, match="nothing left to stop"):
+        await system.services.training.cancel(LEAD, classifier)
+    going_on.set()
+    assert (await system.services.training.wait("g", asked.job.id)).job.state is JobState.SUCCEEDED
+    assert (await system.serving.answer(classifier, "text")).number == 1
+
+
+async def test_what_comes_home_to_an_archived_classifier_waits(system: System, trainer: FakeTrainer) -> None:
+    classifier = await taught(system)
+    trainer.gate.clear()
+    asked = await system.services.training.request(LEAD, classifier)
+    assert isinstance(asked, Requested)
+    await system.services.classifiers.archive(LEAD, classifier)
+    trainer.gate.set()
+    update = await system.services.training.wait("g", asked.job.id)
+    assert update.decision is not None
+    assert not update.decision.promote
+    assert "was archived during the training" in update.decision.reason
+    assert await system.stores.registry.champion("g", classifier.id) == 0
+
+
+async def test_one_goes_back_only_to_what_was_live(system: System, trainer: FakeTrainer) -> None:
+    classifier = await taught(system)
+    trainer.report = report_of(0, 5)
+    await train(system, classifier)
+    with pytest.raises(Conflict, match="v1 was never live"):
+        await system.services.promotion.rollback(LEAD, classifier, 1)
+    with pytest.raises(NotFound):
+        await system.services.promotion.rollback(LEAD, classifier, 9)
+
+
 async def test_a_damaged_version_whose_files_were_put_back_goes_live_when_a_lead_promotes_it(
     tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -496,6 +565,9 @@ async def test_short_memory_is_told_and_marks_no_version_damaged(
         state, error = await train(system, classifier)
     assert state is JobState.SUCCEEDED
     assert "50 MB" in (error or "")
+    told = await system.services.training.status(classifier)
+    assert told is not None
+    assert "It could not go live: It needs 50 MB of memory." in job_card(told).body
     assert (await system.services.promotion.versions(classifier))[0].state is VersionState.CANDIDATE
     await system.services.promotion.promote(LEAD, classifier, 1)
     assert (await system.serving.answer(classifier, "text")).number == 1
