@@ -190,7 +190,7 @@ async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack)
         proposing=ProposingService(stores, classifiers, labeling, consent),
         # They look after what was taught
         examples=ExampleService(stores, serving),
-        curation=CurationService(stores, serving),
+        curation=CurationService(stores, serving, consent),
         conflicts=ConflictService(stores, serving, consent),
         reverting=RevertingService(stores, serving),
         suspects=suspects,

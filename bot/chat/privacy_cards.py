@@ -21,6 +21,7 @@ MOST_BYTES = 9 << 20
 """Bytes of a file; Discord takes 10 MiB in a message."""
 OPTED_OUT = (
     "Done: from now on nothing that you type here is stored. You can still ask; labels and judgements are not taken. "
+    "What a lead decides for the team, as names of labels, is the team's. "
     "What is there already stays until you press Forget."
 )
 OPTED_IN = "Done: you can label and teach again. What you type from now on is stored."

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bot.services.conflicts import ties
+from bot.services.consent import Consent
 from bot.services.naming import find_label
 from bot.services.people import Actor, Role
 from bot.services.serving import Serving
@@ -62,13 +63,14 @@ class ToldChange:
 
 
 class CurationService:
-    def __init__(self, stores: Stores, serving: Serving) -> None:
+    def __init__(self, stores: Stores, serving: Serving, consent: Consent) -> None:
         self._classifiers = stores.classifiers
         self._examples = stores.examples
         self._opinions = stores.opinions
         self._changes = stores.label_changes
         self._drafts = stores.drafts
         self._serving = serving
+        self._consent = consent
 
     async def preview(
         self, actor: Actor, classifier: Classifier, kind: ChangeKind, name: str, words: str = "", into: str = ""
@@ -108,7 +110,7 @@ class CurationService:
             NotAllowed, NotFound, Conflict (something stands in the way by now), InvalidInput.
         """
         actor.require(Role.LEAD, "change labels")
-        await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
+        await self._remember(actor)
         change, new = await self._changes.confirm(actor.guild, draft_id, actor.id, time.time())
         return await self._told(change, new=new)
 
@@ -120,9 +122,14 @@ class CurationService:
         """
         actor.require(Role.LEAD, "change labels")
         change = await self._changes.get(actor.guild, change_id)
-        await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
+        await self._remember(actor)
         undone = await self._changes.undo(actor.guild, change_id, actor.id, time.time())
         return await self._told(undone or change, new=undone is not None)
+
+    async def _remember(self, actor: Actor) -> None:
+        """The name for histories; not that of a lead who has opted out, whose decisions are still the team's."""
+        if not self._consent.is_out(actor):
+            await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
 
     async def history(self, classifier: Classifier) -> list[ToldChange]:
         """Every change of this classifier's labels, newest first."""

@@ -154,7 +154,7 @@ class PromotionService:
         prepared = await self._prepare(classifier, number)
         trial = await self._trials.hold(prepared)
         although = f", although it breaks {_pins(trial)}" if trial.broken else ""
-        return await self._swap(prepared, current, actor.id, f"chosen by {actor.name}{although}")
+        return await self._swap(prepared, current, actor.id, f"chosen by a lead{although}")
 
     async def pass_gate(self, classifier: Classifier, number: int, expected: int, reason: str) -> Trial:
         """The gate found it better: it goes live, unless it breaks a pinned test that holds now (`Trial.broken`).
@@ -189,7 +189,7 @@ class PromotionService:
             await self._with_files(classifier, number)
             if number not in {swap.number for swap in await self.promotions(classifier)}:
                 raise Conflict(f"{version_name(number)} was never live. A lead can make it live with /model promote.")
-        return await self.go_live(classifier, number, current, actor.id, f"rolled back by {actor.name}")
+        return await self.go_live(classifier, number, current, actor.id, "rolled back by a lead")
 
     async def rests(self, classifier: Classifier) -> bool:
         """Whether the newest swap went back to an older version: then nothing goes live by itself until a lead

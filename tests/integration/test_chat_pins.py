@@ -219,7 +219,7 @@ async def test_a_lead_may_promote_anyway_and_is_told_first_and_logged(stage: Rea
     assert lines[1].startswith(f"“{QUESTION}” should be `question` (pinned by Maria), it says `bug` ")
     assert lines[2] == "Done: v1 of `triage` answers now (was v0)."
     swap = (await stage.services.promotion.promotions(await triage(stage)))[0]
-    assert (swap.by, swap.reason) == (stage.maria.id, "chosen by Maria, although it breaks 1 pinned test")
+    assert (swap.by, swap.reason) == (stage.maria.id, "chosen by a lead, although it breaks 1 pinned test")
     assert "live already" in (await stage.maria.click(result, "Promote anyway")).text
     back = await stage.maria.command("model rollback")
     assert back.text == "Done: v0 of `triage` answers now (was v1)."

@@ -301,6 +301,13 @@ async def test_an_import_of_somebody_who_opted_out_is_refused(stage: RealStage) 
         await stage.services.labeling.import_rows(maria, "triage", [("a", "bug")], Source.FILE)
 
 
+async def test_the_name_of_a_lead_who_has_opted_out_does_not_come_back(stage: RealStage) -> None:
+    await stage.maria.command("privacy opt-out")
+    preview = await stage.maria.command("labels rename", label="bug", new_name="defect")
+    assert "defect" in (await stage.maria.click(preview, "Rename")).text
+    assert stage.maria.id not in await stage.system.stores.examples.annotator_names(LEAD.guild)
+
+
 async def test_a_lead_without_texts_hears_that_decisions_stay(stage: RealStage) -> None:
     await stage.maria.command("classifier create", name="mine")
     assert "1 decision: classifiers created" in (await stage.maria.command("privacy show")).text
