@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +59,8 @@ async def backup(db: Database, target: Path) -> Integrity:
 def restore(copy: Path, database: Path) -> Path | None:
     """Put a backup in the place of `database`, whose files are kept beside it. No Pupil may run on it.
 
+    A database that was set aside so can be put back the same way, with what its log holds.
+
     Returns:
         where the replaced database lies now; None if there was none.
 
@@ -70,20 +72,22 @@ def restore(copy: Path, database: Path) -> Path | None:
         raise NotFound(f"There is no backup at {copy}.")
     with file_errors(f"restoring {database}"):
         database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # as a start would: people's texts are in it
+    aside = database.with_name(f"{database.name}.restoring{PART}")
     lock = InstanceLock(database)
     lock.take()
     try:
-        check_elsewhere(copy)
-        aside = database.with_name(f"{database.name}.restoring{PART}")
         with file_errors(f"restoring {database}"):
-            aside.touch(mode=0o600)
-            shutil.copyfile(copy, aside)
+            _copy_with_log(copy, aside)
+        check_elsewhere(aside, copy)
+        with file_errors(f"restoring {database}"):
             sync_file(aside)
             replaced = _set_aside(database)
             os.replace(aside, database)
             sync_directory(database.parent)
         return replaced
     finally:
+        for part in _parts(aside):
+            part.unlink(missing_ok=True)
         lock.release()
 
 
@@ -122,20 +126,21 @@ def check(path: Path) -> Integrity:
         return Integrity((str(error),), {})
 
 
-def check_elsewhere(path: Path) -> Integrity:
-    """`check` in another process.
+def check_elsewhere(path: Path, named: Path | None = None) -> Integrity:
+    """`check` in another process. Errors speak of `named`, which `path` is a copy of.
 
     Raises:
         DamagedFile: it found a problem, or did not end well.
     """
+    named = named or path
     command = [*PYTHON, "-m", "storage.backup", str(path)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=CHECK_SECONDS, check=True)
         found = json.loads(done.stdout)
     except (subprocess.SubprocessError, ValueError) as error:
-        raise DamagedFile(f"The copy {path} could not be checked ({error}). Do not rely on it.") from error
+        raise DamagedFile(f"The copy {named} could not be checked ({error}). Do not rely on it.") from error
     if found["problems"]:
-        raise DamagedFile(f"The copy {path} is damaged: {found['problems'][0]}. Do not rely on it.")
+        raise DamagedFile(f"The copy {named} is damaged: {found['problems'][0]}. Do not rely on it.")
     return Integrity((), found["counts"])
 
 
@@ -175,10 +180,26 @@ def _set_aside(database: Path) -> Path | None:
     """
     kept = database.with_name(f"{database.name}.replaced-{secrets.token_hex(4)}")
     existed = database.exists()
-    for ending in ("", "-wal", "-shm"):
-        if (part := database.with_name(database.name + ending)).exists():
-            part.rename(kept.with_name(kept.name + ending))
+    for part, there in zip(_parts(database), _parts(kept), strict=True):
+        if part.exists():
+            part.rename(there)
     return kept if existed else None
+
+
+def _copy_with_log(database: Path, target: Path) -> None:
+    """Copy a database that nobody uses. What its log holds, as after a crash, is in the copy, which has none."""
+    for part, copied in zip(_parts(database)[:2], _parts(target), strict=False):
+        copied.unlink(missing_ok=True)
+        if part.exists():
+            copied.touch(mode=0o600)  # people's texts are in it
+            shutil.copyfile(part, copied)
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(target)) as connection:  # the check will tell
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _parts(database: Path) -> tuple[Path, Path, Path]:
+    """The file, its log, and the index of that."""
+    return database, database.with_name(f"{database.name}-wal"), database.with_name(f"{database.name}-shm")
 
 
 if __name__ == "__main__":

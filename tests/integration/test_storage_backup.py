@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -109,6 +110,23 @@ async def test_restoring_keeps_what_it_replaces(tmp_path: Path) -> None:
         assert await db.get_state("a") == "old"
     async with Database(replaced) as db:
         assert await db.get_state("a") == "new"
+
+
+async def test_what_was_set_aside_after_a_crash_comes_back_whole(tmp_path: Path) -> None:
+    path = tmp_path / "pupil.db"
+    async with Database(tmp_path / "old.db") as db:
+        await backup(db, tmp_path / "copy.db")
+    async with Database(tmp_path / "running.db") as db:
+        await db.set_state("a", "in the log alone")
+        for ending in ("", "-wal"):  # as a killed process leaves them
+            shutil.copyfile(tmp_path / f"running.db{ending}", path.with_name(path.name + ending))
+    replaced = restore(tmp_path / "copy.db", path)
+    assert replaced is not None
+    assert restore(replaced, path) is not None
+    async with Database(path) as db:
+        assert await db.get_state("a") == "in the log alone"
+    assert replaced.with_name(f"{replaced.name}-wal").exists()  # it is copied, not used up
+    assert not list(tmp_path.glob("*restoring*"))
 
 
 async def test_a_log_of_the_replaced_database_is_not_taken_for_the_new_ones(tmp_path: Path) -> None:
