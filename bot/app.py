@@ -138,7 +138,7 @@ async def _open_use_cases(settings: Settings, core: Core, stack: AsyncExitStack)
     consent = Consent(await stores.privacy.opt_outs())
     # chat event → example and label
     classifiers = ClassifierService(stores, base=settings.base, version_of=serving.version_of, changed=serving.touch)
-    labeling = LabelingService(stores, serving, consent, base=settings.base)
+    labeling = LabelingService(stores, serving, consent, create=classifiers.create)
     plans = await stack.enter_async_context(QuestionPlans(stores, serving, engine))
     # → snapshot → job → artifact and report → promotion → swap
     promotion = PromotionService(stores.registry, serving, TrialService(stores, serving))

@@ -139,3 +139,8 @@ def _turns_and_files(db: sqlite_utils.Database) -> None:
 @MIGRATIONS(name="0014_feedback_of_an_event")
 def _feedback_of_an_event(db: sqlite_utils.Database) -> None:
     _run(db, training.FEEDBACK_OF_AN_EVENT)
+
+
+@MIGRATIONS(name="0015_nightly_for_all")
+def _nightly_for_all(db: sqlite_utils.Database) -> None:
+    _run(db, training.NIGHTLY_FOR_ALL)

@@ -100,16 +100,25 @@ def answer(value: T, as_json: bool, draw: Callable[[T], None]) -> None:
         draw(value)
 
 
-def read_table(file: Path) -> list[tuple[str, str]]:
-    """The rows of a file. Raises InvalidInput: it cannot be read, or not used."""
-    from bot.services.collection import MAX_FILE, parse_table
+def read_pairs(file: Path) -> list[tuple[str, str]]:
+    """(text, label) of every row; what an export holds without a label is passed over, and said so.
+
+    Raises:
+        InvalidInput: the file cannot be read, or not used.
+    """
+    from bot.services.collection import MAX_FILE, every_pair, read_table
 
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_FILE + 1)
     except OSError as error:
         raise InvalidInput(f"The file {file} cannot be read: {error.strerror or error}.") from None
-    return parse_table(data, file.name)
+    table = read_table(data, file.name, labelled=True)
+    pairs = every_pair(table)
+    if without := len(table.unlabelled):
+        texts = "One text has" if without == 1 else f"{without:,} texts have"
+        click.echo(f"{texts} no label in {table.name} and {'is' if without == 1 else 'are'} left out.", err=True)
+    return pairs
 
 
 def export_format(file: Path) -> str:

@@ -19,7 +19,7 @@ from bot.cli.calls import (
     call_about,
     everywhere,
     export_format,
-    read_table,
+    read_pairs,
     report_of,
     settings,
     write_export,
@@ -119,7 +119,7 @@ def labels() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def import_labels(classifier: str, as_json: bool, file: Path) -> None:
     """Import FILE: CSV, TSV or JSONL with the columns text and label. All of it, or nothing."""
-    rows = read_table(file)
+    rows = read_pairs(file)
     answer(call(lambda api: api.import_rows(classifier, rows)), as_json, show.imported)
 
 
@@ -168,7 +168,7 @@ def evaluate(classifier: str | None, file: Path, as_json: bool) -> None:
     """Measure the answers that people get on a file of labelled texts. Nothing in it is learned."""
     from bot.cli import evaluation
 
-    rows = read_table(file)
+    rows = read_pairs(file)
     answer(call_about(classifier, lambda api, name: evaluation.evaluate(api, name, rows)), as_json, show.scores)
 
 

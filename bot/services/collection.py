@@ -1,7 +1,7 @@
 """A table of texts and labels from the bytes of a file: CSV, TSV or JSON Lines with the columns `text` and `label`.
 
-`read_table` keeps what can be used and says which lines cannot; `parse_table` wants a label in every row and takes all
-or nothing. Either way the whole file is checked before its first row is used. Knows no classifier: whether a label
+`read_table` keeps what can be used and says which lines cannot; `every_pair` of such a table is for who takes all or
+nothing. Either way the whole file is checked before its first row is used. Knows no classifier: whether a label
 exists is decided by whoever imports the rows.
 """
 
@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from bot.services.texts import check_text
@@ -58,6 +58,8 @@ class Table:
     name: str
     rows: list[Row]
     bad: list[BadLine]
+    unlabelled: list[int]
+    """Lines without a label of a table exported by Pupil, left out where every row should have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,16 @@ class _Line:
     text: str = ""
     label: str = ""
     problem: str | None = None
+    exported: bool = False
+    """Pupil has written it: it may well have no label yet, or none any more."""
 
 
 def read_table(data: bytes, filename: str, *, labelled: bool = False) -> Table:
     """The rows in the order of the file, and the lines that cannot be used. The suffix of `filename` says the format.
 
     Blank lines are skipped and other columns ignored; a semicolon-separated CSV, as some spreadsheets write it, is
-    understood. Without a column `label`, or with an empty cell there, a text has no label; `labelled` wants both.
+    understood. Without a column `label`, or with an empty cell there, a text has no label; `labelled` wants both, but
+    of a table exported by Pupil only passes over the texts that have none.
     Limits: MAX_FILE bytes, MAX_ROWS rows, MAX_TEXT and MAX_LABEL characters.
 
     Raises:
@@ -92,15 +97,16 @@ def read_table(data: bytes, filename: str, *, labelled: bool = False) -> Table:
     return _check_lines(lines, name, labelled)
 
 
-def parse_table(data: bytes, filename: str) -> list[tuple[str, str]]:
-    """(text, label) of every row, in the order of the file; all or nothing. Format and limits: see `read_table`.
+def every_pair(table: Table) -> list[tuple[str, str]]:
+    """(text, label) of every row that has both, in the order of the file; all or nothing.
 
     Raises:
-        InvalidInput: with the name of the file and up to SHOWN bad lines.
+        InvalidInput: with the name of the file and up to SHOWN bad lines, or that there is no row with a label.
     """
-    table = read_table(data, filename, labelled=True)
     if table.bad:
         raise InvalidInput(_refusal(table.name, table.bad))
+    if not table.rows:
+        raise InvalidInput(f"No text of {table.name} has a label.")
     return [(row.text, row.label) for row in table.rows if row.label is not None]
 
 
@@ -137,7 +143,7 @@ def _json_line(line: str, number: int) -> _Line:
         return _Line(number, problem=f"`text` is {'not a string' if 'text' in row else 'missing'}")
     if not isinstance(label, str | None):
         return _Line(number, problem="`label` is not a string")
-    return _Line(number, text, label or "")
+    return _Line(number, text, label or "", exported="votes" in row)
 
 
 def _table_lines(content: str, name: str, delimiter: str, labelled: bool) -> Iterator[_Line]:
@@ -151,9 +157,8 @@ def _table_lines(content: str, name: str, delimiter: str, labelled: bool) -> Ite
         exported = {*header} >= _EXPORTED
         for row in reader:
             if any(cell.strip() for cell in row):
-                yield _table_line(
-                    [_undefused(cell) for cell in row] if exported else row, header, columns, reader.line_num
-                )
+                cells = [_undefused(cell) for cell in row] if exported else row
+                yield replace(_table_line(cells, header, columns, reader.line_num), exported=exported)
     except csv.Error as error:
         # After a broken quote nothing that follows can be trusted, so this one line is the whole answer.
         raise InvalidInput(f"{name}, line {reader.line_num}: this is not valid CSV ({error}).") from None
@@ -186,27 +191,32 @@ def _undefused(cell: str) -> str:
 
 
 def _check_lines(lines: Iterable[_Line], name: str, labelled: bool) -> Table:
-    table = Table(name, [], [])
-    for line in lines:
+    table = Table(name, [], [], [])
+    for count, line in enumerate(lines, start=1):
+        if count > MAX_ROWS:
+            raise InvalidInput(f"{name} has more than {MAX_ROWS:,} rows. Split it into several files.")
         try:
-            table.rows.append(_check_line(line, labelled))
+            row = _check_line(line)
         except InvalidInput as error:
             table.bad.append(BadLine(line.number, str(error)))
-        if len(table.rows) + len(table.bad) > MAX_ROWS:
-            raise InvalidInput(f"{name} has more than {MAX_ROWS:,} rows. Split it into several files.")
-    if not table.rows and not table.bad:
+            continue
+        if row.label is not None or not labelled:
+            table.rows.append(row)
+        elif line.exported:
+            table.unlabelled.append(line.number)
+        else:
+            table.bad.append(BadLine(line.number, "`label` is missing"))
+    if not (table.rows or table.bad or table.unlabelled):
         raise InvalidInput(f"{name} has no rows.")
     return table
 
 
-def _check_line(line: _Line, labelled: bool) -> Row:
+def _check_line(line: _Line) -> Row:
     if line.problem is not None:
         raise InvalidInput(line.problem)
     if not is_whole(line.text + line.label):
         raise InvalidInput("there is half of a surrogate pair, which is no character")
     text, label = check_text(line.text), line.label.strip()
-    if labelled and not label:
-        raise InvalidInput("`label` is missing")
     if len(label) > MAX_LABEL:
         raise InvalidInput(f"the label has {len(label):,} characters; at most {MAX_LABEL} are possible")
     return Row(line.number, text, label or None)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -98,8 +98,9 @@ class LabelingService:
         serving: Serving,
         consent: Consent,
         *,
-        base: str,
+        create: Callable[[Actor, str], Awaitable[Classifier]],
     ) -> None:
+        """`create` makes a classifier of this name (see `ClassifierService.create`)."""
         self._classifiers = stores.classifiers
         self._examples = stores.examples
         self._writes = stores.writes
@@ -108,7 +109,7 @@ class LabelingService:
         self._schedules = stores.schedules
         self._serving = serving
         self._consent = consent
-        self._base = base
+        self._create = create
 
     async def label(
         self,
@@ -304,7 +305,7 @@ class LabelingService:
             return await self._classifiers.get(actor.guild, name)
         except NotFound:
             with suppress(Conflict):
-                return await self._classifiers.create(actor.guild, name, actor.id, self._base, time.time())
+                return await self._create(actor, name)
             return await self._classifiers.get(actor.guild, name)
 
     async def _missing_labels(self, classifier: Classifier, names: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from bot.api_client import NOTICE
 from bot.cli import main
 from bot.cli.connect import _serve_here
 from bot.playground.objects import GUILD_ID
+from storage.records import Source
 from storage.settings import load_settings
 from tests.fakes.real_stage import RealStage, real_stage
 from tests.fakes.tiny_encoder import make_tiny_base
@@ -63,14 +64,20 @@ async def test_the_command_writes_a_file_that_an_import_takes(
 ) -> None:
     async def run(*arguments: str) -> tuple[int, str]:
         code = await asyncio.to_thread(entry.run, main, [*arguments, "--data", str(stage.data)])
-        return code, capsys.readouterr().out
+        said = capsys.readouterr()
+        aside.append(said.err)
+        return code, said.out
 
+    aside: list[str] = []
+    triage = await stage.services.classifiers.resolve(GUILD_ID, "triage")
+    await stage.system.stores.examples.add_unlabelled(GUILD_ID, triage.id, ["who knows"], "1", Source.FILE, 1.0)
     for name in ("all.csv", "all.jsonl"):
         file = str(tmp_path / name)
         assert await run("labels", "export", file) == (0, f"Wrote {file} ({os.path.getsize(file):,} bytes).\n")
         assert os.stat(file).st_mode & 0o777 == 0o600
         code, told = await run("labels", "import", file, "--classifier", name.replace(".", "-"))
         assert (code, told.split(":")[1].split(".")[0]) == (0, " 2 new texts")
+        assert aside[-1] == f"One text has no label in {name} and is left out.\n"
         copy = await stage.services.classifiers.resolve(GUILD_ID, name.replace(".", "-"))
         rows = await stage.system.stores.examples.current(GUILD_ID, copy.id)
         assert [(row.text, row.label) for row in rows] == [("=1+1", "bug"), ("why?", "question")]

@@ -261,6 +261,15 @@ async def test_classifier_is_found_by_channel_then_as_the_only_one_then_asked_fo
     assert (await classifiers.resolve("1", None, "c1")).name == "mood"
 
 
+async def test_a_classifier_that_an_import_makes_is_retrained_nightly_like_any_other(system: System) -> None:
+    made = (await system.services.labeling.import_rows(LEAD, "triage", [("it broke", "bug")], Source.API)).classifier
+    other = await system.services.classifiers.create(LEAD, "mood")
+    ours, others = [await system.services.training.get_schedule(each) for each in (made, other)]
+    assert ours is not None
+    assert others is not None
+    assert (ours.cron, ours.enabled) == (others.cron, others.enabled) == ("0 3 * * *", True)
+
+
 async def test_a_count_of_new_labels_starts_one_training(system: System) -> None:
     rows = [(f"text {number} about it", "bug" if number % 2 else "praise") for number in range(40)]
     receipt = await system.services.labeling.import_rows(LEAD, "triage", rows, Source.FILE)

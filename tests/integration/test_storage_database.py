@@ -21,6 +21,7 @@ import pytest
 import sqlite_utils
 import sqlite_utils.utils
 
+from bot.services.classifiers import NIGHTLY
 from storage import migrations, writer
 from storage.database import Database
 from storage.errors import (
@@ -35,6 +36,7 @@ from storage.errors import (
 )
 from storage.examples import Examples
 from storage.rows import rows, value
+from storage.schedules import Schedules
 from tests.fakes.small_disk import no_file_larger_than
 
 
@@ -336,6 +338,8 @@ async def test_a_database_of_the_last_release_migrates_and_keeps_its_rows(path: 
     tables.close()
     async with Database(path) as db:
         assert [each.label for each in await Examples(db).current("g", 1)] == ["bug"]
+        # Nobody has switched its schedule off: an import had made it without one.
+        assert [(each.classifier_id, each.cron) for each in await Schedules(db).list()] == [(1, NIGHTLY)]
         migrated = await db.write(schema)
     async with Database(path.with_name("fresh.db")) as db:
         assert await db.write(schema) == migrated

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.services.collection import MAX_FILE, MAX_ROWS, parse_table
+from bot.services.collection import MAX_FILE, MAX_ROWS, every_pair, read_table
 from storage.errors import InvalidInput
 from storage.records import MAX_LABEL, MAX_TEXT
 
@@ -18,6 +18,10 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x0
     lambda text: text.strip()
 )
 LABELS = CELLS.filter(lambda text: len(text.strip()) <= MAX_LABEL)
+
+
+def parse_table(data: bytes, filename: str) -> list[tuple[str, str]]:
+    return every_pair(read_table(data, filename, labelled=True))
 
 
 def refusal(data: bytes, filename: str = "texts.csv") -> str:
@@ -104,6 +108,22 @@ def test_every_bad_line_is_counted_and_the_first_is_explained() -> None:
         "texts.csv, line 3: The text is empty. Type the text that this is about. "
         "Lines 4, 5, 6, 7, 8, 9, 10, 11, 12 and 13 more cannot be used either. Nothing was imported."
     )
+
+
+def test_what_was_exported_without_a_label_is_passed_over_and_counted() -> None:
+    line = '{"text": "%s", "label": %s, "votes": []}\n'
+    files = {
+        "all.csv": b"text,label,split,source,annotators\none,bug,train,chat,1\ntwo,,,file,0\nthree,,,chat,2\n",
+        "all.jsonl": (line % ("one", '"bug"') + line % ("two", "null") + line % ("three", "null")).encode(),
+    }
+    for name, data in files.items():
+        table = read_table(data, name, labelled=True)
+        assert every_pair(table) == [("one", "bug")]
+        assert len(table.unlabelled) == 2
+        assert [row.label for row in read_table(data, name).rows] == ["bug", None, None]
+    alone = line % ("two", "null")
+    assert refusal(alone.encode(), "all.jsonl") == "No text of all.jsonl has a label."
+    assert "`label` is missing" in refusal(b'{"text": "two", "label": null}\n', "all.jsonl")  # somebody else's file
 
 
 def test_a_row_with_an_unquoted_comma_is_explained() -> None:
