@@ -35,6 +35,10 @@ def _ids(value: Any) -> Any:
     return [str(part).strip() for part in parts if str(part).strip()] if isinstance(parts, list | tuple) else parts
 
 
+_Secret = Annotated[SecretStr | None, BeforeValidator(lambda value: value or None)]
+"""An empty one is none: it must not be one that anybody can give."""
+
+
 class Settings(BaseSettings):
     """Everything an operator can set. Each field is documented in README.md, "Configuration"."""
 
@@ -44,7 +48,7 @@ class Settings(BaseSettings):
     """The data directory. Playground and Discord use separate folders inside it."""
 
     # Discord
-    token: SecretStr | None = None
+    token: _Secret = None
     """Bot token (environment DISCORD_TOKEN, or PUPIL_TOKEN). None: the playground."""
     token_file: Path | None = None
     """File with the token on its first line, mode 0600."""
@@ -59,7 +63,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8730, ge=0, le=65535)
     """0: any free port; the ready line names it."""
-    api_key: SecretStr | None = None
+    api_key: _Secret = None
     """Key for the HTTP API (`Authorization: Bearer ...`); required when `host` is not loopback."""
 
     # Trainer

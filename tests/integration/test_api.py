@@ -482,6 +482,16 @@ async def test_without_a_guild_several_guilds_are_listed(site: Site) -> None:
     assert site.fakes.memory.asked_with[-1].guild == OTHER
 
 
+async def test_on_discord_the_first_lessons_guild_is_no_choice(tmp_path: Any) -> None:
+    async with serving(Settings(data=tmp_path, token=SecretStr("a token"))) as site:
+        await make(site)  # as `pupil demo` does
+        assert (await site.refusal(PREDICT, json={"text": "a"}))[0] == 400
+        await make(site, OTHER)
+        assert (await site.post(PREDICT, {"text": "a"}))[0] == 200
+        assert site.fakes.memory.asked_with[-1].guild == OTHER
+        assert (await site.post(f"{PREDICT}?guild={PLAYGROUND}", {"text": "a"}))[0] == 200
+
+
 async def test_one_guild_does_not_see_the_jobs_of_another(site: Site) -> None:
     await make(site)
     await make(site, OTHER)

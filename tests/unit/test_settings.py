@@ -63,6 +63,11 @@ def test_an_empty_variable_is_not_a_setting(monkeypatch: pytest.MonkeyPatch) -> 
     assert (found.token, found.port, found.api_key) == (None, 8730, None)
 
 
+def test_an_empty_key_or_token_is_none(tmp_path: Path) -> None:
+    write(tmp_path, 'api_key = ""\ntoken = ""')
+    assert (load_settings().token, load_settings().api_key) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("toml", "named"),
     [
