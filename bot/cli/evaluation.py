@@ -18,8 +18,12 @@ async def evaluate(api: ApiClient, classifier: str, rows: list[tuple[str, str]])
     and `outside` count those, a text that is both as outside, as people are told. `versions` names every version that
     answered: more than one if a swap happened meanwhile.
     """
-    known = {normalise(count["label"]): count["label"] for count in await api.labels(classifier)}
-    # However a label is written, it is the same one, as in an import.
+    # However a label is written, and whatever it was called before, it is the same one, as in an import.
+    known = {
+        normalise(name): count["label"]
+        for count in await api.labels(classifier)
+        for name in (count["label"], *count["formerly"])
+    }
     rows = [(text, known.get(normalise(label), label)) for text, label in rows]
     started = time.perf_counter()
     answers = await api.predict(classifier, [text for text, _ in rows])

@@ -283,7 +283,7 @@ class LabelingService:
         for name in new_labels:
             with suppress(Conflict):  # somebody else has created it in this moment
                 await self._classifiers.add_label(classifier.guild, classifier.id, name)
-        ids = await self._label_ids(classifier)
+        ids = await self.label_ids(classifier)
         await self._examples.remember_annotator(actor.guild, actor.id, actor.name)
         result = await self._examples.add_many(
             actor.guild,
@@ -311,7 +311,7 @@ class LabelingService:
     async def _missing_labels(self, classifier: Classifier, names: Sequence[str]) -> list[str]:
         """Names no label has yet, once each, in order of first appearance. Raises InvalidInput for an archived one."""
         every = await self._classifiers.every_label(classifier.guild, classifier.id)
-        known, usable = {normalise(label.name) for label in every}, await self._label_ids(classifier)
+        known, usable = {normalise(label.name) for label in every}, await self.label_ids(classifier)
         missing: dict[str, str] = {}
         for name in names:
             key = normalise(name)
@@ -324,7 +324,7 @@ class LabelingService:
                 missing.setdefault(key, name)
         return list(missing.values())
 
-    async def _label_ids(self, classifier: Classifier) -> dict[str, int]:
+    async def label_ids(self, classifier: Classifier) -> dict[str, int]:
         """By normalised name, also one from before; that of a merged label stands for the one it was merged into."""
         every = await self._classifiers.every_label(classifier.guild, classifier.id)
         used = {label.id for label in every if not label.archived}

@@ -22,7 +22,7 @@ from bot.services.serving import Serving
 from bot.services.training import Requested, TrainingService
 from bot.services.updates import JobUpdate
 from storage.errors import Conflict, NotFound
-from storage.records import Classifier, JobState, Source, text_hash
+from storage.records import Classifier, JobState, Source, normalise, text_hash
 from storage.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Measurement:
     asked: int
     version: str
     answers: dict[str, str]
-    """text → the label answered, for the questions shown one by one."""
+    """text → the label answered, for the questions shown one by one. A right one under the lesson's name for it."""
 
 
 @dataclass(slots=True)
@@ -191,12 +191,15 @@ class LessonService:
         known = {text_hash(row.text) for row in await self._examples.current(classifier.guild, classifier.id)}
         questions = [(text, label) for text, label in self.lesson.kept if text_hash(text) not in known]
         answers = await asyncio.gather(*(self._serving.answer(classifier, text) for text, _ in questions))
-        pairs = list(zip(questions, answers, strict=True))
+        ids = await self._labeling.label_ids(classifier)  # also by the lesson's name for a label that was renamed
+        wanted = dict(questions)
+        given = {text: answer.scores[0].label for (text, _), answer in zip(questions, answers, strict=True)}
+        right = {text for text, label in given.items() if ids.get(normalise(label)) == ids.get(normalise(wanted[text]))}
         return Measurement(
-            correct=sum(answer.scores[0].label == label for (_, label), answer in pairs),
+            correct=len(right),
             asked=len(questions),
             version=answers[0].version if answers else await self._serving.version_of(classifier),
-            answers={text: answer.scores[0].label for (text, _), answer in pairs},
+            answers={text: wanted[text] if text in right else label for text, label in given.items()},
         )
 
     # The state, as the page and `pupil demo` show it

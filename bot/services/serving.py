@@ -160,9 +160,11 @@ class Serving:
     # Labels
 
     def touch(self, classifier: Classifier) -> None:
-        """Labels of this classifier have changed: the next answers follow. Returns at once."""
-        if self._engine.current(classifier.id) is not None:
-            self._memory.touch(classifier.id)
+        """Labels of this classifier have changed: the next answers follow. Returns at once.
+
+        Also while it is only being brought in: what goes live may have been made just before.
+        """
+        self._memory.touch(classifier.id)
 
     async def settle(self, classifier: Classifier) -> None:
         """Returns when every label acknowledged before this call takes part in the answers."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bot.services.classifiers import Stats
@@ -24,6 +24,7 @@ from storage.records import (
     Sureness,
     TrainingJob,
     VersionState,
+    normalise,
     version_name,
 )
 from storage.report_figures import Figures, figures, knows_its_origin
@@ -69,10 +70,15 @@ def origin(source: Origin) -> Json:
     return {"classifier": source.classifier, "version": version_name(source.number), "artifact": source.artifact}
 
 
-def labels(counts: Sequence[LabelCount]) -> list[Json]:
+def labels(counts: Sequence[LabelCount], ids: Mapping[str, int]) -> list[Json]:
+    """`ids`: see `LabelingService.label_ids`."""
+    names: dict[int, list[str]] = {}
+    for name, label_id in ids.items():
+        names.setdefault(label_id, []).append(name)
     return [
         {
             "label": count.label.name,
+            "formerly": sorted({*names.get(count.label.id, ())} - {normalise(count.label.name)}),
             "description": count.label.description,
             "train": count.train,
             "golden": count.golden,

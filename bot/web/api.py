@@ -115,7 +115,8 @@ class Api:
 
     async def labels(self, request: web.Request) -> web.Response:
         _, classifier = await self._actor_and_classifier(request)
-        return _json(answers.labels(await self._services.classifiers.labels(classifier)))
+        counts = await self._services.classifiers.labels(classifier)
+        return _json(answers.labels(counts, await self._services.labeling.label_ids(classifier)))
 
     async def predict(self, request: web.Request) -> web.Response:
         actor, classifier = await self._actor_and_classifier(request)

@@ -207,6 +207,9 @@ class FakeLabeling:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
 
+    async def label_ids(self, classifier: Classifier) -> dict[str, int]:
+        return {normalise(label.name): label.id for label in self._memory.labels_of(classifier)}
+
     async def label(self, actor: Actor, classifier: Classifier, text: str, label: str, source: Source) -> LabelReceipt:
         memory, text = self._memory, check(text)
         names = {normalise(known.name): known.name for known in memory.labels_of(classifier)}

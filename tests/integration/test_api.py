@@ -356,7 +356,10 @@ async def test_rows_are_imported_and_what_is_missing_is_made(site: Site) -> None
     assert (status, receipt["new"], receipt["new_labels"]) == (200, 2, ["bug", "billing"])
     assert site.fakes.labeling.sources == [Source.API]
     counts = await site.get("/api/v1/classifiers/triage/labels")
-    assert [(count["label"], count["total"]) for count in counts] == [("bug", 1), ("billing", 1)]
+    assert [(count["label"], count["total"], count["formerly"]) for count in counts] == [
+        ("bug", 1, []),
+        ("billing", 1, []),
+    ]
     listed = await site.get("/api/v1/classifiers")
     assert [(one["name"], one["labels"], one["examples"]) for one in listed] == [("triage", 2, 2)]
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from aiohttp import web
@@ -341,7 +342,7 @@ def test_a_report_of_the_old_shape_leaves_out_what_was_not_measured(terminal: Te
         assert words not in out
 
 
-def test_evaluation_measures_the_served_answers(terminal: Terminal) -> None:
+def test_evaluation_measures_the_served_answers(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal.teach()
     file = terminal.write("test.csv", "text,label\na bug,bug\nbilling,bug\nbilling,billing\nno bug,other\n")
     result = terminal.json("evaluate", "--classifier", "triage", "--file", file)
@@ -350,6 +351,12 @@ def test_evaluation_measures_the_served_answers(terminal: Terminal) -> None:
     spelt = terminal.write("spelt.csv", "text,label\na bug,Bug\nthe bug, BUG\nbilling,billing\n")
     result = terminal.json("evaluate", "--file", spelt)
     assert (result["accuracy"], result["unknown_labels"]) == (1.0, []), "as an import takes them"
+    with monkeypatch.context() as renamed:
+        ids = {"bug": 1, "defect": 1, "billing": 2}
+        renamed.setattr(terminal.fakes.labeling, "label_ids", AsyncMock(return_value=ids))
+        old = terminal.write("old.csv", "text,label\na bug,Defect\n")
+        result = terminal.json("evaluate", "--file", old)
+    assert (result["accuracy"], result["unknown_labels"]) == (1.0, []), "renamed since"
     code, out, _ = terminal.run("evaluate", "--file", file)
     assert code == 0
     assert "accuracy 50.0%" in out

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bot.app import System
+from bot.inference.engine import Served
 from bot.playground.objects import GUILD_ID
 from bot.services.people import Actor, Role
 from bot.services.training import Requested
@@ -261,6 +262,30 @@ async def test_classifier_is_found_by_channel_then_as_the_only_one_then_asked_fo
     assert (await classifiers.resolve("1", None, "c1")).name == "mood"
 
 
+async def test_a_label_that_comes_while_its_classifier_is_brought_in_counts(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services, heads = system.services, system.serving._memory._heads
+    triage = await services.classifiers.create(LEAD, "triage", ["bug", "praise"])
+    corrected, looked, go_on = heads.corrected, asyncio.Event(), asyncio.Event()
+
+    async def corrected_late(served: Served) -> Served:
+        found = await corrected(served)
+        looked.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(heads, "corrected", corrected_late)
+    asked = asyncio.create_task(services.prediction.ask(ADA, triage, "anything", Source.API))
+    await looked.wait()  # for newer labels: there was none
+    await services.labeling.label(ADA, triage, "it broke", "bug", Source.COMMAND)
+    go_on.set()
+    await asked
+    async with asyncio.timeout(10):
+        while await system.serving.version_of(triage) != "v0+1":
+            await asyncio.sleep(0.02)
+
+
 async def test_a_classifier_that_an_import_makes_is_retrained_nightly_like_any_other(system: System) -> None:
     made = (await system.services.labeling.import_rows(LEAD, "triage", [("it broke", "bug")], Source.API)).classifier
     other = await system.services.classifiers.create(LEAD, "mood")
@@ -492,3 +517,21 @@ async def test_lesson_goes_step_by_step_over_a_restart_and_leaves_out_what_was_l
         await system.services.training.wait(GUILD_ID, asked.job.id)
         state = await system.services.lesson.step(someone, "train")
         assert [step["state"] for step in state["steps"]] == ["done", "done", "done", "ready"]
+
+
+async def test_the_lesson_knows_its_labels_by_the_names_they_have_now(system: System) -> None:
+    someone, services = Actor(GUILD_ID, "local", "local", Role.OPERATOR), system.services
+    for step in ("names", "teach"):
+        await services.lesson.step(someone, step)
+    triage = await services.classifiers.resolve(GUILD_ID, "triage")
+    labels = list(services.lesson.lesson.descriptions)
+    for name in labels:
+        preview = await services.curation.preview(someone, triage, ChangeKind.RENAME, name, f"{name} (new)")
+        await services.curation.confirm(someone, preview.draft_id)
+    await system.serving.settle(triage)
+    kept = services.lesson.lesson.kept
+    answered = {text: (await system.serving.answer(triage, text)).scores[0].label for text, _ in kept}
+    right = {text for text, label in kept if answered[text] == f"{label} (new)"}
+    measured = await services.lesson._measure(triage)
+    assert measured.correct == len(right) > 0
+    assert {text for text, label in kept if measured.answers[text] == label} == right
