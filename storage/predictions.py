@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -15,9 +16,22 @@ from storage.errors import NotFound
 from storage.records import LabelledText, LabelScore, Prediction, Source, Split
 from storage.rows import row, rows, value
 
+AT_ONCE = 1000
+"""Old answers that one write deletes: labels wait for it."""
+_OLD = """
+SELECT predictions.rowid AS number, predictions.guild, classifier_id FROM classifiers
+JOIN predictions ON predictions.guild = classifiers.guild AND classifier_id = classifiers.id
+WHERE predictions.created_at < :before AND text IS NULL
+AND predictions.created_at < (
+    SELECT max(created_at) FROM predictions WHERE guild = classifiers.guild AND classifier_id = classifiers.id
+)
+AND NOT EXISTS (SELECT 1 FROM feedback WHERE guild = predictions.guild AND prediction_id = predictions.id)
+LIMIT :most
+"""
+
 
 class Predictions:
-    """Every method takes the guild first (`add`: inside the record) and sees no other guild's rows."""
+    """Every method takes the guild first (`add`: inside the record) and sees no other guild's rows, but `let_go`."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -116,15 +130,44 @@ class Predictions:
         return right, answered - right
 
     async def count(self, guild: str, classifier_id: int) -> int:
-        """How many answers a classifier gave."""
+        """How many answers a classifier gave, with those that were let go."""
         answers: int = await self._db.read(
             lambda connection: value(
                 connection,
-                "SELECT count(*) FROM predictions WHERE guild = ? AND classifier_id = ?",
-                (guild, classifier_id),
+                "SELECT (SELECT count(*) FROM predictions WHERE guild = :guild AND classifier_id = :classifier) "
+                "+ coalesce((SELECT CAST(value AS INTEGER) FROM state WHERE key = :gone), 0)",
+                {"guild": guild, "classifier": classifier_id, "gone": _gone(guild, classifier_id)},
             )
         )
         return answers
+
+    async def let_go(self, before: float) -> int:
+        """Delete the answers given before (Unix seconds) that nobody can ask about any more; how many went.
+
+        Those are the ones whose text was not kept and of which nobody said whether they were right. Of all guilds:
+        they share a disk. The newest of each classifier stays, since it tells which classifiers are in use.
+        """
+        total = 0
+        while went := await self._db.write(lambda tables: _let_go(tables.conn, before)):
+            total += went
+        return total
+
+
+def _let_go(connection: sqlite3.Connection, before: float) -> int:
+    going = rows(connection, _OLD, {"before": before, "most": AT_ONCE})
+    connection.executemany("DELETE FROM predictions WHERE rowid = ?", [(each["number"],) for each in going])
+    counts = Counter(_gone(each["guild"], each["classifier_id"]) for each in going)
+    connection.executemany(
+        "INSERT INTO state (key, value) VALUES (?, ?) "
+        "ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + excluded.value",
+        [(key, str(count)) for key, count in counts.items()],
+    )
+    return len(going)
+
+
+def _gone(guild: str, classifier_id: int) -> str:
+    """Of the state: how many answers were let go."""
+    return f"answers_gone:{guild}:{classifier_id}"
 
 
 def _find(connection: sqlite3.Connection, guild: str, prediction_id: str) -> Prediction:

@@ -1,5 +1,5 @@
 """Keeps the bot's disk from filling up: files of old versions and training files go once nobody needs them, and so do
-the cached vectors of encoders that are no longer here.
+the cached vectors of encoders that are no longer here, and old answers that nobody can ask about any more.
 
 First the row says that a version's files are gone, then they are deleted: a crash in between is made good at the next
 start. Every version's row, report and decision stay. A daily look is enough: nothing here is urgent.
@@ -39,10 +39,11 @@ class RetentionService:
     ) -> None:
         """Args:
         versions: the newest ones of each classifier, which keep their files.
-        days: for which every version and every training file stays.
+        days: for which every version, every training file and every answer stays.
         freezing: held by whoever writes a training file until its job is stored.
         """
         self._keeping = stores.keeping
+        self._predictions = stores.predictions
         self._models = models
         self._snapshots = snapshots
         self._versions = versions
@@ -67,6 +68,8 @@ class RetentionService:
         await self._delete(await self._keeping.unused(before))
         await self._sweep_snapshots(before)
         await self._sweep_vectors()
+        if answers := await self._predictions.let_go(before):
+            log.info("answers.let_go", extra={"answers": answers})
 
     async def finish(self) -> None:
         """Deletes the files that no version has any more; also those that a crash has left."""

@@ -223,6 +223,7 @@ OTHERWISE = {
     "guilds.failed",
     "privacy.opt_outs",
     "privacy.doomed",
+    "predictions.let_go",
     "guilds.save",  # the guild's own, as the next two
     "guilds.greet",
     "schedules.note_tried",

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from storage import predictions
 from storage.errors import NotFound
 from storage.records import LabelledText, LabelScore, Prediction, Source, Split
 from tests.contract.conftest import GUILD, Store, Triage
@@ -66,3 +67,24 @@ async def test_the_classifier_that_was_asked_last_comes_first(store: Store, tria
     await store.predictions.add(asked, 0, 0)
     assert [each.id for each in await store.classifiers.last_asked(9)] == [other.id, triage.id, never.id]
     assert [each.id for each in await store.classifiers.last_asked(1)] == [other.id]
+
+
+async def test_old_answers_go_that_nobody_can_ask_about_and_go_on_being_counted(
+    store: Store, triage: Triage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "AT_ONCE", 2)
+    kept = make_prediction(triage)
+    asked = [dataclasses.replace(kept, id=f"a{n}", text=None, taught=None, created_at=40.0 + n) for n in range(7)]
+    for each in (kept, *asked):
+        await store.predictions.add(each, 3, 7)
+    await store.predictions.record_feedback(GUILD, "a1", "ada", True, None, 1.0)
+    assert await store.predictions.let_go(45.5) == 5, "not a text that was kept, a judgement, or what is newer"
+    assert await store.predictions.let_go(90.0) == 0, "the newest says that the classifier is in use"
+    assert (await store.predictions.get(GUILD, "p1")).text == "It crashes"
+    for gone in ("a0", "a5"):
+        with pytest.raises(NotFound):
+            await store.predictions.get(GUILD, gone)
+    assert await store.predictions.feedback_counts(GUILD, triage.id) == (1, 0)
+    await store.predictions.add(dataclasses.replace(asked[0], id="a8", created_at=48.0), 3, 7)
+    assert await store.predictions.let_go(90.0) == 1
+    assert await store.predictions.count(GUILD, triage.id) == 9

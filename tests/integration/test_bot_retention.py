@@ -16,7 +16,7 @@ from bot.services.people import Actor, Role
 from bot.services.training import Requested
 from bot.services.trials import TrialService
 from storage.artifacts import read_manifest, verify
-from storage.errors import ArtifactError, Conflict
+from storage.errors import ArtifactError, Conflict, NotFound
 from storage.records import Classifier, JobState, ModelVersion, Source, VersionState
 from storage.settings import Settings, load_settings
 from storage.snapshots import read_snapshot, snapshot_path, write_snapshot
@@ -399,3 +399,14 @@ async def test_forgetting_names_no_version_that_has_no_files(
     assert receipt.unknown == ()
     assert snapshots(settings) == set(), "those with forgotten texts are gone, as ever"
     await check(system, settings, classifier)
+
+
+async def test_old_answers_of_the_api_go_and_are_counted(system: System) -> None:
+    services = system.services
+    triage = await services.classifiers.create(LEAD, "triage", ["bug", "praise"])
+    first, newest = [await services.prediction.ask(LEAD, triage, "it broke", Source.API) for _ in range(2)]
+    await services.retention.sweep()
+    with pytest.raises(NotFound, match="Ask again"):
+        await services.prediction.get("g", first.id)
+    assert (await services.prediction.get("g", newest.id)).id == newest.id
+    assert (await services.classifiers.stats(triage)).asked == 2
