@@ -7,6 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
 import sqlite_utils
 
@@ -19,15 +20,19 @@ from storage.rows import row, rows, value
 AT_ONCE = 1000
 """Old answers that one write deletes: labels wait for it."""
 _OLD = """
-SELECT predictions.rowid AS number, predictions.guild, classifier_id FROM classifiers
-JOIN predictions ON predictions.guild = classifiers.guild AND classifier_id = classifiers.id
-WHERE predictions.created_at < :before AND text IS NULL
-AND predictions.created_at < (
-    SELECT max(created_at) FROM predictions WHERE guild = classifiers.guild AND classifier_id = classifiers.id
+SELECT predictions.rowid AS number FROM predictions
+WHERE created_at < :before AND text IS NULL AND created_at < (
+    SELECT max(newer.created_at) FROM predictions AS newer
+    WHERE newer.guild = predictions.guild AND newer.classifier_id = predictions.classifier_id
 )
 AND NOT EXISTS (SELECT 1 FROM feedback WHERE guild = predictions.guild AND prediction_id = predictions.id)
-LIMIT :most
 """
+_LET_GO = """
+DELETE FROM predictions WHERE rowid IN (SELECT value FROM json_each(:going)) AND created_at < :before
+AND NOT EXISTS (SELECT 1 FROM feedback WHERE guild = predictions.guild AND prediction_id = predictions.id)
+RETURNING guild, classifier_id
+"""
+"""Looks once more: somebody may have judged an answer meanwhile, or a newer one have taken a deleted one's place."""
 
 
 class Predictions:
@@ -147,22 +152,23 @@ class Predictions:
         Those are the ones whose text was not kept and of which nobody said whether they were right. Of all guilds:
         they share a disk. The newest of each classifier stays, since it tells which classifiers are in use.
         """
+        old = await self._db.read(lambda connection: rows(connection, _OLD, {"before": before}))
         total = 0
-        while went := await self._db.write(lambda tables: _let_go(tables.conn, before)):
-            total += went
+        for start in range(0, len(old), AT_ONCE):
+            going = json.dumps([each["number"] for each in old[start : start + AT_ONCE]])
+            total += await self._db.write(partial(_let_go, going=going, before=before))
         return total
 
 
-def _let_go(connection: sqlite3.Connection, before: float) -> int:
-    going = rows(connection, _OLD, {"before": before, "most": AT_ONCE})
-    connection.executemany("DELETE FROM predictions WHERE rowid = ?", [(each["number"],) for each in going])
-    counts = Counter(_gone(each["guild"], each["classifier_id"]) for each in going)
-    connection.executemany(
+def _let_go(tables: sqlite_utils.Database, going: str, before: float) -> int:
+    gone = rows(tables.conn, _LET_GO, {"going": going, "before": before})
+    counts = Counter(_gone(each["guild"], each["classifier_id"]) for each in gone)
+    tables.conn.executemany(
         "INSERT INTO state (key, value) VALUES (?, ?) "
         "ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + excluded.value",
         [(key, str(count)) for key, count in counts.items()],
     )
-    return len(going)
+    return len(gone)
 
 
 def _gone(guild: str, classifier_id: int) -> str:
