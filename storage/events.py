@@ -7,6 +7,7 @@ These functions run inside a unit of work, on the writer's connection, as do tho
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -85,8 +86,13 @@ def is_whole(text: str) -> bool:
 
 
 def falls_golden(hash: str) -> bool:
-    """Whether a text (by `text_hash`) belongs to the golden tenth. The salt keeps it apart from other uses."""
-    return int(hashlib.sha256(f"golden:{hash}".encode()).hexdigest(), 16) % GOLDEN_SHARE == 0
+    """Whether a text (by `text_hash`) belongs to the golden tenth."""
+    return _lot(hash) % GOLDEN_SHARE == 0
+
+
+def _lot(hash: str) -> int:
+    """The same for a text for ever, and as good as drawn. The salt keeps it apart from other uses."""
+    return int(hashlib.sha256(f"golden:{hash}".encode()).hexdigest(), 16)
 
 
 def cast(connection: sqlite3.Connection, vote: Vote) -> LabelResult:
@@ -96,7 +102,7 @@ def cast(connection: sqlite3.Connection, vote: Vote) -> LabelResult:
         NotFound: the label is not one of this guild's classifier.
     """
     label = find_label(connection, vote.guild, vote.classifier_id, vote.label_id)
-    example_id, made, came_back = place(connection, vote, GoldenRoom(connection, vote.guild, vote.classifier_id))
+    example_id, made, came_back = place(connection, vote, GoldenRoom(connection, [vote]))
     at = (vote.guild, vote.classifier_id, example_id)
     previous = None if made else current_label(connection, *at)
     if vote.by_lead and ruled_label(connection, *at) is not None:
@@ -138,7 +144,7 @@ def cast_many(connection: sqlite3.Connection, votes: Sequence[Vote]) -> tuple[in
     for label_id in {vote.label_id for vote in votes}:
         find_label(connection, votes[0].guild, votes[0].classifier_id, label_id)
     new = written = 0
-    room = GoldenRoom(connection, votes[0].guild, votes[0].classifier_id)
+    room = GoldenRoom(connection, votes)
     settled = _settled(connection, votes[0].guild, votes[0].classifier_id)
     for vote in votes:
         example_id, made, came_back = place(connection, vote, room)
@@ -181,24 +187,37 @@ def place(connection: sqlite3.Connection, vote: Vote, room: GoldenRoom) -> tuple
 
 def choose_split(vote: Vote, room: GoldenRoom) -> Split:
     """Whether an example that gets its first label is trained on or kept for measuring. Decided once and for all."""
-    golden = not vote.picked_by_model and falls_golden(vote.hash) and room.take()
-    return Split.GOLDEN if golden else Split.TRAIN
+    return Split.GOLDEN if falls_golden(vote.hash) and room.takes(vote) else Split.TRAIN
 
 
 class GoldenRoom:
-    """How many texts of a classifier may still become golden; counted once, when somebody asks."""
+    """Which texts of these votes, all of one classifier, become golden; looked up once, when somebody asks.
 
-    def __init__(self, connection: sqlite3.Connection, guild: str, classifier_id: int) -> None:
+    Where more fall golden than there is room for, it is a lot that decides and not their order: files are often sorted
+    by label.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, votes: Sequence[Vote]) -> None:
         self._connection = connection
-        self._of = (guild, classifier_id)
-        self._left: int | None = None
+        self._votes = votes
+        self._chosen: frozenset[str] | None = None
 
-    def take(self) -> bool:
-        """Take one place, if there is one."""
-        if self._left is None:
-            self._left = GOLDEN_LIMIT - golden_texts(self._connection, *self._of)
-        self._left -= 1
-        return self._left >= 0
+    def takes(self, vote: Vote) -> bool:
+        if self._chosen is None:
+            self._chosen = self._choose()
+        return vote.hash in self._chosen
+
+    def _choose(self) -> frozenset[str]:
+        at = (self._votes[0].guild, self._votes[0].classifier_id)
+        falling = {vote.hash for vote in self._votes if not vote.picked_by_model and falls_golden(vote.hash)}
+        placed = rows(
+            self._connection,
+            "SELECT hash FROM examples WHERE guild = ? AND classifier_id = ? AND split IS NOT NULL "
+            "AND hash IN (SELECT value FROM json_each(?))",
+            (*at, json.dumps(sorted(falling))),
+        )
+        left = max(0, GOLDEN_LIMIT - golden_texts(self._connection, *at))
+        return frozenset(sorted(falling.difference(each["hash"] for each in placed), key=_lot)[:left])
 
 
 def say(connection: sqlite3.Connection, vote: Vote, example_id: int, *, anew: bool) -> tuple[int, bool]:
