@@ -136,13 +136,12 @@ def morning_card(update: JobUpdate) -> Card:
 def _verdict_card(update: JobUpdate, version: ModelVersion) -> Card:
     live = is_live(update, version)
     name, number = update.classifier.name, version.number
-    report, decision = update.report, update.decision
+    report = update.report
     decide: tuple[Button, ...] = ()  # whose files are damaged cannot go live
     if live:
         decide = (Button("Roll back", f"rollback:{name}:{number}"),)
     elif version.state is not VersionState.DAMAGED:
-        passed = decision is not None and decision.promote
-        decide = (Button("Promote" if passed else "Promote anyway", f"promote:{name}:{number}", Style.BLUE),)
+        decide = (Button("Promote" if update.passed else "Promote anyway", f"promote:{name}:{number}", Style.BLUE),)
     fields = [("Pinned tests", tried_words(update.pins))] if update.pins else []
     return Card(
         title=verdict_words(update, version),
@@ -174,11 +173,13 @@ def verdict_words(update: JobUpdate, version: ModelVersion) -> str:
         return f"{name} is live{gain_words(update.report)}"
     if version.state is VersionState.RETIRED:
         return f"{name} was live{gain_words(update.report)}"
-    if update.decision is not None and update.decision.promote:
-        return f"{name} is ready{gain_words(update.report)}"
+    if version.state is VersionState.DAMAGED:
+        return f"The files of {name} are damaged{gain_words(update.report)}"
     kept = update.report.champion if update.report is not None else update.serving
     if broken := newly_broken(update.pins):
         return f"Kept {kept}: {name} breaks {counted(len(broken), 'pinned test')}"
+    if update.passed:
+        return f"{name} is ready{gain_words(update.report)}"
     return f"Kept {kept}{gain_words(update.report, candidate=name)}"
 
 
@@ -197,14 +198,14 @@ def gain_words(report: EvaluationReport | None, candidate: str = "") -> str:
 
 def _why(update: JobUpdate, version: ModelVersion, *, live: bool) -> str:
     reason = update.decision.reason if update.decision is not None else version.decision
-    if live and update.decision is not None and update.decision.promote and update.report is not None:
+    if live and update.passed and update.report is not None:
         better = f"Better than {escaped(update.report.champion)}."  # its figures stand in the title and in the fields
         return " ".join(filter(None, [better, price_words(update.report)]))
     words = [cut(sentence(reason), 1500)] if reason else []
-    if version.state is VersionState.RETIRED and not live:
+    if live:
+        words.append("A lead made it live all the same.")
+    elif version.state is VersionState.RETIRED:
         words.append("It answers again when a lead promotes it.")
-    elif not live and update.decision is not None and update.decision.promote:
-        words.append("It goes live when a lead promotes it.")
     return " ".join(words)
 
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from bot.services.candidates import Candidates
 from bot.services.patience import AWAY_SECONDS, Patience
-from bot.services.promotion import PromotionService, paired
+from bot.services.promotion import PromotionService, has_passed, paired
 from bot.services.serving import Serving
 from bot.services.updates import JobUpdate, Updates
 from storage.artifacts import read_manifest
@@ -29,6 +29,7 @@ from storage.errors import (
     ArtifactError,
     Busy,
     Conflict,
+    DamagedFile,
     InvalidInput,
     NotFound,
     PupilError,
@@ -148,13 +149,15 @@ class JobRunner:
         version = None
         if job.version is not None:
             version = await self._registry.get(job.guild, job.classifier_id, job.version)
-        report = None if version is None else from_json(EvaluationReport, version.report)
+        report = None if version is None else await asyncio.to_thread(from_json, EvaluationReport, version.report)
+        passed = version is not None and has_passed(version.decision)
         return JobUpdate(
             job=job,
             classifier=classifier,
             serving=await self._serving.version_of(classifier),
             progress=None if job.progress is None else from_json(Progress, job.progress),
-            decision=None if version is None or report is None else _decision(version, report),
+            decision=None if version is None or report is None else _decision(version, report, passed),
+            passed=passed,
             report=report,
             version=version,
             ahead=None if job.state.is_final else self._ahead.get(job.id),
@@ -270,6 +273,8 @@ class JobRunner:
 
     async def _attempt(self, job: TrainingJob) -> None:
         """One claim, from handing it over to its outcome. Raises TrainerUnavailable where another attempt may help."""
+        if job.state is JobState.UPLOADING and job.artifact is not None:  # as the bot that stopped has left it
+            return await self._finish(job, job.artifact)
         spec = await self._spec(job)
         await self._patiently(job, lambda: self._hand_over(job, spec))
         if job.state is JobState.LEASED:
@@ -408,7 +413,22 @@ class JobRunner:
     # Outcomes
 
     async def _finish(self, job: TrainingJob, artifact: str) -> None:
-        """The artifact comes home, the gate decides, and a better candidate goes live."""
+        """The artifact comes home, the gate decides, and a better candidate goes live.
+
+        A full disk, or a database that somebody else holds, is waited for: doing any of it twice is doing it once, and
+        a training that is done must not be told as failed.
+        """
+        waiting_since = time.monotonic()
+        while True:
+            try:
+                return await self._bring_home(await self._jobs.get(job.guild, job.id), artifact)
+            except (StorageError, Busy) as error:
+                if isinstance(error, DamagedFile) or time.monotonic() - waiting_since > AWAY_SECONDS:
+                    raise
+                log.warning("candidate.waits", extra={"job": job.id, "why": str(error)})
+            await asyncio.sleep(min(5.0, self._lease / 10))
+
+    async def _bring_home(self, job: TrainingJob, artifact: str) -> None:
         if job.state is not JobState.UPLOADING:
             job = await self._jobs.change(job, JobState.UPLOADING, time.time(), artifact=artifact)
         try:
@@ -453,10 +473,19 @@ class JobRunner:
             await asyncio.sleep(min(5.0, self._lease / 10))
 
     async def _tell_trainer(self, job_id: str) -> None:
-        try:
-            await self._trainer.cancel(job_id)
-        except PupilError as error:
-            log.info("trainer.unreachable", extra={"job": job_id, "why": str(error)})
+        """Until it has heard: what it goes on with, nobody waits for, and the next training waits behind it."""
+        pause = min(1.0, self._lease / 10)
+        while True:
+            try:
+                await self._trainer.cancel(job_id)
+                return
+            except TrainerUnavailable as error:
+                log.info("trainer.unreachable", extra={"job": job_id, "why": str(error)})
+            except PupilError as error:  # it does not know the job
+                log.info("trainer.not_told", extra={"job": job_id, "why": str(error)})
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 60.0)
 
     async def _warm_trainer(self) -> None:
         try:
@@ -470,7 +499,7 @@ class JobRunner:
         task.add_done_callback(self._asides.discard)
 
 
-def _decision(version: ModelVersion, report: EvaluationReport) -> PromotionDecision:
+def _decision(version: ModelVersion, report: EvaluationReport, passed: bool) -> PromotionDecision:
     better, worse = paired(report.outcomes)
     was_live = version.state in {VersionState.CHAMPION, VersionState.RETIRED}
-    return PromotionDecision(was_live, version.decision, better, worse)
+    return PromotionDecision(was_live and passed, version.decision, better, worse)

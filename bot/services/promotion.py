@@ -39,6 +39,10 @@ from storage.report_figures import flips, surer, surer_words
 log = logging.getLogger(__name__)
 
 
+BETTER = "Better than"
+"""How the reason of a decision to promote begins, and no other."""
+
+
 def decide(report: EvaluationReport, policy: PromotionPolicy, champion: str) -> PromotionDecision:
     """Promote iff the candidate is better on the paired rows and no label, nor the golden set, pays for it.
 
@@ -67,7 +71,7 @@ def decide(report: EvaluationReport, policy: PromotionPolicy, champion: str) -> 
     elif worse > better:
         reason = f"Kept {champion}: {numbers}; {better} better and {worse} worse{sure}."
     elif gain >= needed:
-        reason = f"Better than {champion}: {numbers}; {better} answers became right and {worse} wrong{sure}."
+        reason = f"{BETTER} {champion}: {numbers}; {better} answers became right and {worse} wrong{sure}."
         return PromotionDecision(True, reason, better, worse)
     else:
         reason = (
@@ -75,6 +79,11 @@ def decide(report: EvaluationReport, policy: PromotionPolicy, champion: str) -> 
             f"(a gain of {gain:.1f} where it takes {needed:.1f})."
         )
     return PromotionDecision(False, reason, better, worse)
+
+
+def has_passed(reason: str) -> bool:
+    """Whether a decision that was stored by its reason let the version in; today's rule may see it otherwise."""
+    return reason.startswith(BETTER)
 
 
 def _worth(row: PairedOutcome, policy: PromotionPolicy) -> float:

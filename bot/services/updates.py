@@ -21,6 +21,9 @@ class JobUpdate:
     """What answers for the classifier now: "v3+12"."""
     progress: Progress | None = None
     decision: PromotionDecision | None = None
+    """What became of the version by the gate: `promote` is whether that made it live, then or later."""
+    passed: bool = False
+    """Whether the gate let the version in, whatever became of it."""
     report: EvaluationReport | None = None
     version: ModelVersion | None = None
     ahead: int | None = None

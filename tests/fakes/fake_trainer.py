@@ -42,6 +42,7 @@ class FakeTrainer:
         self.submit_errors: list[PupilError] = []
         """The same of the next times that a job is handed over."""
         self.fetch_errors: list[PupilError] = []
+        self.cancel_errors: list[PupilError] = []
         """The same of the next times that a version is fetched."""
         self.failure: tuple[str, bool] | None = None
         """(sentence, retryable) that every job ends with; None: it succeeds."""
@@ -101,6 +102,8 @@ class FakeTrainer:
 
     async def cancel(self, job_id: str) -> None:
         self.calls["cancel"] += 1
+        if self.cancel_errors:
+            raise self.cancel_errors.pop(0)
 
     async def give_artifact(self, directory: Path) -> None:
         self.calls["give"] += 1

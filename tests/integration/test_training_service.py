@@ -32,6 +32,7 @@ from storage.errors import (
     InvalidInput,
     NotAllowed,
     NotFound,
+    PupilError,
     TrainerUnavailable,
 )
 from storage.label_changes import ChangeKind
@@ -338,6 +339,73 @@ async def test_a_trainer_that_is_away_costs_no_attempt_and_the_job_says_what_it_
     assert (ended.state, ended.attempt, ended.error) == (JobState.SUCCEEDED, 1, None)
 
 
+async def test_a_trainer_that_is_away_hears_later_that_a_training_is_cancelled(
+    system: System, trainer: FakeTrainer
+) -> None:
+    """Else it goes on with it, and the next training waits behind it."""
+    trainer.gate.clear()
+    trainer.cancel_errors = [TrainerUnavailable("Nobody answers.")] * 3
+    asked = await system.services.training.request(LEAD, await taught(system))
+    assert isinstance(asked, Requested)
+    await system.services.training.cancel_job(LEAD, asked.job.id)
+    async with asyncio.timeout(60):
+        while trainer.calls["cancel"] < 4:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)
+    assert trainer.calls["cancel"] == 4, "once it has heard, that is enough"
+
+
+@pytest.mark.parametrize(
+    ("where", "trouble"),
+    [
+        ("registry.add", Busy("The database is in use.")),
+        ("registry.promote", DiskFull("The disk is full.")),
+        ("jobs.change", DiskFull("The disk is full.")),
+        ("jobs.change", Busy("The database is in use.")),
+    ],
+)
+async def test_a_database_that_is_out_of_order_for_a_moment_fails_no_training_that_is_done(
+    system: System, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch, where: str, trouble: PupilError
+) -> None:
+    store, name = where.split(".")
+    real, left = getattr(getattr(system.stores, store), name), [trouble] * 2
+
+    async def call(*arguments: Any, **fields: Any) -> Any:
+        if left and (name != "change" or arguments[1] is JobState.SUCCEEDED):
+            raise left.pop()
+        return await real(*arguments, **fields)
+
+    monkeypatch.setattr(getattr(system.stores, store), name, call)
+    classifier = await taught(system)
+    assert await train(system, classifier) == (JobState.SUCCEEDED, None)
+    assert (left, trainer.calls["submit"]) == ([], 1)
+    assert (await system.serving.answer(classifier, "text")).number == 1
+    assert len(await system.services.promotion.versions(classifier)) == 1
+
+
+async def test_a_model_that_is_at_home_needs_no_trainer_after_a_restart(
+    tmp_path: Path, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system:
+        classifier, change, reached = await taught(system), system.stores.jobs.change, asyncio.Event()
+
+        async def change_or_die(job: TrainingJob, state: JobState, *rest: Any, **fields: Any) -> TrainingJob:
+            if state is JobState.SUCCEEDED:
+                reached.set()
+                await asyncio.Event().wait()
+            return await change(job, state, *rest, **fields)
+
+        monkeypatch.setattr(system.stores.jobs, "change", change_or_die)
+        asked = await system.services.training.request(LEAD, classifier)
+        assert isinstance(asked, Requested)
+        await reached.wait()
+    trainer.submit_errors = [TrainerUnavailable("Nobody answers.")] * 10_000
+    async with system_with(trainer, tmp_path / "data", monkeypatch) as system, asyncio.timeout(60):
+        ended = (await system.services.training.wait("g", asked.job.id)).job
+        assert (ended.state, ended.attempt) == (JobState.SUCCEEDED, 1)
+        assert (await system.serving.answer(classifier, "text")).number == 1
+
+
 async def test_a_cancelled_training_changes_nothing(system: System, trainer: FakeTrainer) -> None:
     classifier = await taught(system)
     trainer.gate.clear()
@@ -358,6 +426,11 @@ async def test_a_better_candidate_answers_and_a_worse_one_is_kept(system: System
     await train(system, await taught(system, 100, 4))
     assert (await system.serving.answer(classifier, "text")).number == 1
     assert (await system.services.promotion.versions(classifier))[0].state is VersionState.CANDIDATE
+    await system.services.promotion.promote(LEAD, classifier, 2)
+    told = await system.services.training.status(classifier)
+    assert told is not None
+    assert told.decision is not None
+    assert (told.decision.promote, told.passed) == (False, False), "a lead made it live, not the gate"
 
 
 async def test_after_a_rollback_nothing_goes_live_until_a_lead_promotes_a_newer_version(system: System) -> None:
@@ -458,7 +531,7 @@ async def test_a_candidate_that_cannot_be_loaded_is_not_called_ready(
     told = await system.services.training.status(classifier)
     assert told is not None
     card = job_card(told)
-    assert (card.title or "").startswith("Kept v0")
+    assert (card.title or "").startswith("The files of v1 are damaged")
     assert "It could not go live: It does not answer as its canary says." in card.body
     assert not [button for row in card.rows for button in row if "Promote" in str(button)]
 

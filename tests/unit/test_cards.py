@@ -363,7 +363,7 @@ def finished(promote: bool, state: VersionState, reason: str = "", **more: objec
     decision = PromotionDecision(promote, reason, 8, 5)
     serving = "v1" if state is VersionState.CHAMPION else "v0+48"
     made = JobUpdate(
-        job(JobState.SUCCEEDED), CLASSIFIER, serving, None, decision, report(), replace(VERSION, state=state)
+        job(JobState.SUCCEEDED), CLASSIFIER, serving, None, decision, promote, report(), replace(VERSION, state=state)
     )
     return replace(made, **more)  # type: ignore[arg-type]
 
@@ -412,10 +412,21 @@ class TestTrainings:
         assert [button.label for button in card.rows[0]] == ["What changed", "Confusion", "Promote anyway"]  # type: ignore[union-attr]
 
     def test_a_better_version_that_waits_for_a_lead_says_so(self) -> None:
-        card = result_card(finished(True, VersionState.CANDIDATE, "Better."))
+        waits = "Better than v0+48. It waits all the same, because someone rolled back."
+        card = result_card(finished(True, VersionState.CANDIDATE, waits))
         assert card.title.startswith("v1 is ready: 0.84 → 0.87")
-        assert "when a lead promotes it" in card.body
+        assert card.body == waits
         assert card.ids[-1:] == ["promote:triage:1"]
+
+    def test_a_version_that_was_kept_and_that_a_lead_made_live_is_not_called_better(self) -> None:
+        card = result_card(finished(False, VersionState.CHAMPION, "Kept v0+48: 1 better and 2 worse."))
+        assert card.title.startswith("v1 is live: 0.84 → 0.87")
+        assert card.body == "Kept v0+48: 1 better and 2 worse. A lead made it live all the same."
+
+    def test_a_version_whose_files_are_damaged_was_not_kept_out(self) -> None:
+        card = result_card(finished(True, VersionState.DAMAGED, "Better than v0+48."))
+        assert card.title.startswith("The files of v1 are damaged: 0.84 → 0.87")
+        assert "promote:triage:1" not in card.ids
 
     def test_what_stands_in_the_title_is_not_repeated_below_it(self) -> None:
         reason = "Better than v0+48: 0.84 → 0.87 on 118 held-out texts; 8 answers became right and 5 wrong."
