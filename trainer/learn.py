@@ -201,7 +201,10 @@ class _Run:
         with self.watch.on("embed"):
             strangers, milliseconds = _strangers(encoder)
         learned = dict(zip(data.train.ids, (data.labels[target] for target in data.train.targets), strict=True))
-        Evidence(frozenset(data.train.ids), measured.answers(data.labels), learned).save(staging)
+        trained_on = frozenset(data.train.ids)
+        if tuned is not None and start.continuing and serving is not None:
+            trained_on |= serving.trained_on  # the weights know it, also where it is no longer among the rows
+        Evidence(trained_on, measured.answers(data.labels), learned).save(staging)
         judged = [*_judge(measured, champion, head), *_judge(golden, champion, head)]
         meter.finish()
         report = evaluate(

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,9 @@ from trainer.model.head import Head, called_now, fit_head, label_text
 log = logging.getLogger(__name__)
 
 MOST_ROWS = 20_000
-"""Rows of one refit at most, those whose labels are newest: 31 MB of vectors at 384 dimensions. What a version was
-trained on is in its own head already."""
+"""Rows of one refit at most: 31 MB of vectors at 384 dimensions. Over a version, whose head knows what it was trained
+on, those whose labels are newest; over the base as many of each label, or a file sorted by label would leave some none.
+"""
 
 NICENESS = 10
 """By how much a fitting thread is nicer than the others (Linux): answers and corrections come first."""
@@ -183,7 +185,7 @@ class Heads:
         usable = [row for row in rows if row.split is Split.TRAIN and row.label in known]
         if len(usable) > MOST_ROWS:
             events = await self._examples.newest_events(guild, classifier_id)
-            usable = await asyncio.to_thread(_newest, usable, events)
+            usable = await asyncio.to_thread(_most, usable, events, evenly=prior is None)
         return _State(named, usable, newest, changed, prior)
 
     async def _names(self, classifier: Classifier) -> _Names:
@@ -246,10 +248,17 @@ class _State:
     """The version's head, under the names of today; None: there is no version."""
 
 
-def _newest(rows: Sequence[LabelledText], events: Mapping[int, int]) -> list[LabelledText]:
-    """The `MOST_ROWS` that were labelled last, in the order given: an old text that was put right is among them."""
-    last = sorted(rows, key=lambda row: events.get(row.example_id, 0))[-MOST_ROWS:]
-    kept = {row.example_id for row in last}
+def _most(rows: Sequence[LabelledText], events: Mapping[int, int], *, evenly: bool) -> list[LabelledText]:
+    """The `MOST_ROWS` that were labelled last, in the order given: an old text that was put right is among them.
+
+    `evenly`: the last of each label, as many of one as of the other where there are so many.
+    """
+    newest_first = sorted(rows, key=lambda row: events.get(row.example_id, 0), reverse=True)
+    if evenly:
+        place = defaultdict[str, Iterator[int]](count)
+        ranks = [next(place[row.label]) for row in newest_first]
+        newest_first = [row for _, row in sorted(zip(ranks, newest_first, strict=True), key=lambda each: each[0])]
+    kept = {row.example_id for row in newest_first[:MOST_ROWS]}
     return [row for row in rows if row.example_id in kept]
 
 

@@ -281,6 +281,20 @@ class TestAgainstAChampion:
         assert all(outcome.example_id >= 1000 for outcome in measured)
         assert read_evidence(tmp_path / "v2").trained_on == train_ids(grown)
 
+    def test_rows_that_are_gone_stay_known_to_a_version_that_goes_on_from_one_that_learned_them(
+        self, base: Path, version: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else they would be called unseen when they come back."""
+        monkeypatch.setattr("trainer.learn.choose", lambda *_, **__: CandidateKind.DEEP)
+        newer = make_snapshot(seed=5, per_label=10, golden_every=0, first_id=1000)
+        changed = replace(SNAPSHOT, rows=(*SNAPSHOT.rows[6:], *newer.rows))
+        spec = replace(SPEC, recipe=SPEC.recipe | {"continue_from": 1, "least_newer": 1})
+        run(base, tmp_path / "v2", changed, version, spec)
+        assert read_evidence(tmp_path / "v2").trained_on == train_ids(changed) | train_ids(SNAPSHOT)
+        assert train_ids(SNAPSHOT) > train_ids(changed) & train_ids(SNAPSHOT)
+        run(base, tmp_path / "anew", changed, version)
+        assert read_evidence(tmp_path / "anew").trained_on == train_ids(changed), "it begins at the base"
+
     def test_one_that_has_learned_what_was_forgotten_is_not_gone_on_from(
         self, base: Path, version: Path, tmp_path: Path
     ) -> None:

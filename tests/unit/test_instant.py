@@ -279,6 +279,20 @@ async def test_the_newest_examples_are_used_where_there_are_too_many(
     assert [text for text in team.encoder.texts if text in train] == train[-3:]
 
 
+async def test_of_too_many_examples_each_label_keeps_its_newest(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are often sorted by label."""
+    monkeypatch.setattr(heads, "MOST_ROWS", 5)
+    await team.begin(*LABELS)
+    train: dict[str, list[str]] = {"bug": [], "praise": []}
+    for label, texts in train.items():
+        for text in (f"{label} {index}" for index in range(20)):
+            if await team.teach(text, label) is Split.TRAIN:
+                texts.append(text)
+    await team.serve()
+    used = [text for text in team.encoder.texts if text in {*train["bug"], *train["praise"]}]
+    assert used == [*train["bug"][-2:], *train["praise"][-3:]]
+
+
 async def test_an_old_text_that_was_put_right_is_among_the_newest(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "MOST_ROWS", 5)
     await team.begin(*LABELS)
