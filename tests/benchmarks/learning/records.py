@@ -46,8 +46,8 @@ champion some of whose texts were relabelled since, which is no case here: witho
 with newer ones and going on from it, five tiny versions came out as before, byte for byte. Since then: a champion that
 has learned what was forgotten is not gone on from (here nothing is); where the packaged encoder's share is written
 down; and a champion's answers about a label that it lacks are held out from that label's texts, which concerns the
-gate's pairs with a new label (measured anew, on their own) and `corrected` among the figures of growth (not yet); and a version that goes on from
-another keeps in mind which rows that one had learned, also where they are gone, which no case here has."""
+gate's pairs with a new label and `corrected` among the figures of growth (both measured anew); and a version that goes
+on from another keeps in mind which rows that one had learned, also where they are gone, which no case here has."""
 
 Key = tuple[str, str, int, int, str]
 """(part, data set, shots, seed, method)"""
