@@ -24,7 +24,7 @@ from typing import Self, TypeVar
 import sqlite_utils
 
 from storage import migrations
-from storage.backup import copy_database
+from storage.backup import copy_database, problems_of
 from storage.errors import DamagedFile, StorageError
 from storage.files import file_errors
 from storage.lock import InstanceLock
@@ -127,8 +127,8 @@ class Database:
         self._lock.release()
 
     def _prepare(self, tables: sqlite_utils.Database) -> None:
-        if (verdict := value(tables.conn, "PRAGMA quick_check(1)")) != "ok":
-            raise DamagedFile(f"The database {self.path} is damaged: {verdict}. Restore the newest backup.")
+        if problems := problems_of(tables.conn, "quick_check"):
+            raise DamagedFile(f"The database {self.path} is damaged: {problems[0]}. Restore the newest backup.")
         migrations.check_known(tables)
         done, pending = migrations.applied(tables), migrations.pending(tables)
         if done and pending:

@@ -13,7 +13,7 @@ import sqlite_utils
 from sqlite_utils import Migrations
 
 from storage.errors import DamagedFile, NewerDatabase
-from storage.schema import learning_loop, teaching, training
+from storage.schema import learning_loop, mending, teaching, training
 
 MIGRATIONS = Migrations("pupil")
 
@@ -143,4 +143,9 @@ def _feedback_of_an_event(db: sqlite_utils.Database) -> None:
 
 @MIGRATIONS(name="0015_nightly_for_all")
 def _nightly_for_all(db: sqlite_utils.Database) -> None:
-    _run(db, training.NIGHTLY_FOR_ALL)
+    _run(db, mending.NIGHTLY_FOR_ALL)
+
+
+@MIGRATIONS(name="0016_keys_first")
+def _keys_first(db: sqlite_utils.Database) -> None:
+    _run(db, mending.KEYS_FIRST)

@@ -27,6 +27,7 @@ from bot.api_client import ApiClient
 from bot.cli.connect import find_running, read_notice
 from bot.cli.copies import FILE
 from storage.artifacts import size_of_all
+from storage.backup import problems_of
 from storage.errors import InstanceLocked, PupilError
 from storage.lock import InstanceLock
 from storage.settings import DEFAULT_BASE, Settings, is_loopback, read_secret
@@ -174,12 +175,12 @@ def _look_inside(path: Path) -> Check:
     """quick_check on a database that nobody else has open: the caller holds its lock."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            found = problems_of(connection, "quick_check")
     except sqlite3.Error as error:
-        found = str(error)
-    if found == "ok":
+        found = [str(error)]
+    if not found:
         return Check("Database", True, f"{path} is sound.")
-    return Check("Database", False, f"{path} is damaged ({found}). Run: pupil restore BACKUP")
+    return Check("Database", False, f"{path} is damaged ({found[0]}). Run: pupil restore BACKUP")
 
 
 async def _trainer_says(settings: Settings) -> str:

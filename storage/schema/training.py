@@ -1,4 +1,4 @@
-"""What trainings that look after themselves added to the tables: steps 0012 to 0015."""
+"""What trainings that look after themselves added to the tables: steps 0012 to 0014."""
 
 from __future__ import annotations
 
@@ -20,11 +20,4 @@ ALTER TABLE versions ADD COLUMN files_deleted_at REAL;
 FEEDBACK_OF_AN_EVENT = """
 -- Whoever deletes a label event looks for judgements that it came from: without this, through all of the guild.
 CREATE INDEX feedback_of_an_event ON feedback (guild, event_id);
-"""
-
-NIGHTLY_FOR_ALL = """
--- Classifiers that an import has made had no schedule, as if somebody had switched it off; the others are nightly.
-INSERT INTO schedules (guild, classifier_id, cron, timezone, enabled)
-SELECT guild, id, '0 3 * * *', 'UTC', 1 FROM classifiers
-WHERE NOT EXISTS (SELECT 1 FROM schedules WHERE guild = classifiers.guild AND classifier_id = classifiers.id);
 """

@@ -9,6 +9,7 @@ import pytest
 from storage.errors import Conflict, InvalidInput, NotFound, StorageError
 from storage.label_changes import ChangeKind, LabelChange, WantedChange
 from storage.records import EventKind, Label, Source
+from storage.rows import rows
 from tests.contract.conftest import GUILD, Store, Triage
 
 BUG, QUESTION = "bug", "question"
@@ -174,6 +175,17 @@ async def test_a_ruling_that_is_given_again_does_not_outrank_a_later_one(store: 
     await say(store, triage, "maria", triage.question, "another", kind=EventKind.RULING)
     with pytest.raises(Conflict, match="Another lead"):
         await store.examples.give_again(GUILD, taken.event.id, "lead", 11.0)
+
+
+async def test_after_a_revert_the_database_is_sound(store: Store, triage: Triage) -> None:
+    for text in ("one", "two"):
+        await say(store, triage, "ada", triage.bug, text)
+    draft = await store.drafts.add(GUILD, triage.id, {"annotator": "ada", "since": 0.0}, "lead", 7.0)
+    revert, _ = await store.reverts.confirm(GUILD, draft.id, "lead", 8.0)
+    assert revert.labels == 2
+    for pragma in ("quick_check", "integrity_check"):
+        found = await store.database.read(lambda connection, pragma=pragma: rows(connection, f"PRAGMA {pragma}"))
+        assert [each[0] for each in found] == ["ok"]
 
 
 async def test_the_preview_of_a_revert_leaves_out_what_counts_for_nothing(store: Store, triage: Triage) -> None:

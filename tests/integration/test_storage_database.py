@@ -21,8 +21,10 @@ import pytest
 import sqlite_utils
 import sqlite_utils.utils
 
+from bot.cli import doctor
 from bot.services.classifiers import NIGHTLY
 from storage import migrations, writer
+from storage.backup import check
 from storage.database import Database
 from storage.errors import (
     Busy,
@@ -35,6 +37,7 @@ from storage.errors import (
     StorageError,
 )
 from storage.examples import Examples
+from storage.reverts import Reverts
 from storage.rows import rows, value
 from storage.schedules import Schedules
 from tests.fakes.small_disk import no_file_larger_than
@@ -299,12 +302,12 @@ def schema(tables: sqlite_utils.Database) -> list[tuple[Any, ...]]:
     return sorted(map(tuple, tables.execute(query).fetchall()))
 
 
-def released(path: Path) -> sqlite_utils.Database:
-    """A database as the last release left it."""
+def released(path: Path, step: str = RELEASED) -> sqlite_utils.Database:
+    """A database as the last release left it, or another step."""
     path.parent.mkdir(exist_ok=True)
     steps = migrations.MIGRATIONS._migrations
     tables = sqlite_utils.Database(path)
-    following = [step.name for step in steps if step.name > RELEASED]
+    following = [each.name for each in steps if each.name > step]
     migrations.MIGRATIONS.apply(tables, stop_before=following)
     return tables
 
@@ -343,6 +346,56 @@ async def test_a_database_of_the_last_release_migrates_and_keeps_its_rows(path: 
         migrated = await db.write(schema)
     async with Database(path.with_name("fresh.db")) as db:
         assert await db.write(schema) == migrated
+
+
+async def test_damage_that_is_none_keeps_nobody_from_starting(path: Path) -> None:
+    """As SQLite 3.40 sees it in the table of reverts, as it was before step 0016."""
+    tables = released(path, "0014_feedback_of_an_event")
+    with tables.conn:
+        tables.conn.executescript(
+            """
+            INSERT INTO classifiers (id, guild, name, base, created_at, created_by) VALUES (1, 'g', 'c', 'b', 1, 'u');
+            INSERT INTO labels (id, guild, classifier_id, name, key, position) VALUES (1, 'g', 1, 'bug', 'bug', 1);
+            INSERT INTO examples (id, guild, classifier_id, text, hash, source, split, submitted_by, created_at)
+            VALUES (1, 'g', 1, 'It crashed', printf('%064d', 1), 'command', 'train', 'u', 1);
+            INSERT INTO label_events
+            (id, guild, classifier_id, example_id, annotator, kind, label_id, source, created_at)
+            VALUES (1, 'g', 1, 1, 'u', 'vote', 1, 'command', 1);
+            INSERT INTO label_events
+            (id, guild, classifier_id, example_id, annotator, kind, undoes, source, created_at)
+            VALUES (2, 'g', 1, 1, 'u', 'retraction', 1, 'command', 2);
+            INSERT INTO reverts (id, guild, classifier_id, annotator, since, by, created_at)
+            VALUES (3, 'g', 1, 'u', 0, 'lead', 3);
+            INSERT INTO revert_events (guild, revert_id, event_id) VALUES ('g', 3, 2);
+            INSERT INTO kept_labels (guild, classifier_id, example_id, label_id, kept_by, created_at)
+            VALUES ('g', 1, 1, 1, 'lead', 4);
+            """
+        )
+    tables.close()
+    assert check(path).problems == ()
+    assert doctor._look_inside(path).is_fine
+    async with Database(path) as db:
+        revert = await Reverts(db).get("g", 3)
+        assert (revert.labels, revert.annotator) == (1, "u")
+        kept = await db.read(lambda connection: rows(connection, "SELECT * FROM kept_labels"))
+        sound = await db.read(lambda connection: [each[0] for each in rows(connection, "PRAGMA integrity_check")])
+    assert dict(kept[0]).items() >= {"example_id": 1, "classifier_id": 1, "label_id": 1, "kept_by": "lead"}.items()
+    assert sound == ["ok"]
+    assert check(path).problems == ()
+
+
+async def test_the_key_comes_first_in_every_table_without_rowid(path: Path) -> None:
+    """Else SQLite's check may find damage that is not there, and the bot would not start."""
+    async with Database(path) as db:
+        tables = await db.read(
+            lambda connection: rows(connection, "SELECT name FROM sqlite_master WHERE sql LIKE '%WITHOUT ROWID%'")
+        )
+        assert len(tables) > 10
+        for (name,) in tables:
+            sql = f"PRAGMA table_info({name})"
+            columns = await db.read(lambda connection, sql=sql: rows(connection, sql))
+            keys = [each["pk"] for each in columns if each["pk"]]
+            assert [each["pk"] for each in columns[: len(keys)]] == sorted(keys), name
 
 
 async def test_before_a_migration_the_database_is_copied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
