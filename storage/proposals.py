@@ -17,6 +17,9 @@ from storage.events import clean_text
 from storage.records import Source, normalise, text_hash
 from storage.rows import row, rows
 
+REMINDED = 86_400.0
+"""Seconds after which another text with a label that was proposed tells the team once more: the message may be gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
@@ -73,7 +76,7 @@ class Proposals:
         return await self._db.read(lambda connection: _find(connection, guild, proposal_id))
 
     async def propose(self, guild: str, proposal_id: int) -> tuple[Proposal, bool]:
-        """Ask for the label: (the proposal, whether somebody has to be told: not where it is proposed already).
+        """Ask for the label: (the proposal, whether somebody has to be told: not where it was proposed a moment ago).
 
         Raises:
             NotFound.
@@ -83,7 +86,8 @@ class Proposals:
             proposal = _find(tables.conn, guild, proposal_id)
             if proposal.state != "typed":
                 return proposal, False
-            first = not _alike(tables.conn, proposal, "proposed")
+            others = _alike(tables.conn, proposal, "proposed")
+            first = not any(other.created_at > proposal.created_at - REMINDED for other in others)
             _set(tables.conn, proposal, "proposed", None)
             return _find(tables.conn, guild, proposal_id), first
 
@@ -96,6 +100,10 @@ class Proposals:
             return _alike(connection, _find(connection, guild, proposal_id), "proposed")
 
         return await self._db.read(query)
+
+    async def waiting_for(self, guild: str, classifier_id: int, name: str) -> list[Proposal]:
+        """All texts that wait for a label of this name, oldest first."""
+        return await self._db.read(lambda connection: _named(connection, guild, classifier_id, name, "proposed"))
 
     async def decide(self, guild: str, proposal_id: int, state: str, by: str) -> None:
         """Close one: "created" or "declined". Raises NotFound."""
@@ -114,10 +122,14 @@ def _find(connection: sqlite3.Connection, guild: str, proposal_id: int) -> Propo
 
 
 def _alike(connection: sqlite3.Connection, proposal: Proposal, state: str) -> list[Proposal]:
+    return _named(connection, proposal.guild, proposal.classifier_id, proposal.name, state)
+
+
+def _named(connection: sqlite3.Connection, guild: str, classifier_id: int, name: str, state: str) -> list[Proposal]:
     found = rows(
         connection,
         "SELECT * FROM proposals WHERE guild = ? AND classifier_id = ? AND key = ? AND state = ? ORDER BY id",
-        (proposal.guild, proposal.classifier_id, normalise(proposal.name), state),
+        (guild, classifier_id, normalise(name), state),
     )
     return [_proposal(each) for each in found]
 

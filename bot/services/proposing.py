@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -82,19 +83,37 @@ class ProposingService:
         if not waiting:
             return Created(proposal, classifier, [])
         await self._ensure(actor, classifier, proposal.name)
-        people = await self._stores.examples.annotator_names(actor.guild)
+        saved, left_out = await self._save(actor, classifier, list(waiting.values()))
+        return Created(proposal, classifier, saved, left_out)
+
+    async def save_waiting(self, actor: Actor, classifier: Classifier, name: str) -> int:
+        """Store every text that waited for a label of this name, which there is by now; how many.
+
+        Raises:
+            NotAllowed, NotFound.
+        """
+        actor.require(Role.LEAD, "create a label")
+        waiting = await self._stores.proposals.waiting_for(actor.guild, classifier.id, name)
+        saved, _ = await self._save(actor, classifier, waiting)
+        return len(saved)
+
+    async def _save(
+        self, actor: Actor, classifier: Classifier, waiting: Sequence[Proposal]
+    ) -> tuple[list[tuple[str, LabelReceipt]], int]:
+        """(who typed it, what it did) of each text that was stored, and how many were not: see `Created`."""
+        people = await self._stores.examples.annotator_names(actor.guild) if waiting else {}
         saved, left_out = [], 0
-        for each in waiting.values():
+        for each in waiting:
             mine = each.by == actor.id  # then it counts as a lead's
             author = actor if mine else Actor(actor.guild, each.by, people.get(each.by, each.by))
             if self._consent.is_out(author):
                 await self._stores.proposals.decide(actor.guild, each.id, "declined", actor.id)
                 left_out += 1
                 continue
-            receipt = await self._labeling.label(author, classifier, each.text, proposal.name, each.source)
+            receipt = await self._labeling.label(author, classifier, each.text, each.name, each.source)
             await self._stores.proposals.decide(actor.guild, each.id, "created", actor.id)
             saved.append((author.name, receipt))
-        return Created(proposal, classifier, saved, left_out)
+        return saved, left_out
 
     async def decline(self, actor: Actor, proposal_id: int) -> tuple[Proposal, bool]:
         """(the proposal, whether it was declined now). Raises NotAllowed, NotFound."""

@@ -8,6 +8,7 @@ import pytest
 
 from storage.errors import Conflict, InvalidInput, NotFound, StorageError
 from storage.label_changes import ChangeKind, LabelChange, WantedChange
+from storage.proposals import REMINDED
 from storage.records import EventKind, Label, Source
 from storage.rows import rows
 from tests.contract.conftest import GUILD, Store, Triage
@@ -276,6 +277,17 @@ async def test_rules_are_kept_once_removed_and_brought_back(store: Store, triage
     assert await store.rules.bring_back(GUILD, rule.id) == rule
     await change(store, triage, ChangeKind.MERGE, triage.question, into=triage.bug)
     assert [each.label_id for each in await store.rules.of(GUILD, triage.id)] == [triage.bug.id]
+
+
+async def test_the_team_is_told_of_a_proposal_once_a_day(store: Store, triage: Triage) -> None:
+    """Its message may have been deleted."""
+    told = []
+    for number, now in enumerate((0.0, 1000.0, REMINDED + 1001.0, REMINDED + 2000.0)):
+        text = f"invoice {number}"
+        typed = await store.proposals.type(GUILD, triage.id, "billing", text, Source.COMMAND, "ada", now)
+        told.append((await store.proposals.propose(GUILD, typed.id))[1])
+    assert told == [True, False, True, False]
+    assert len(await store.proposals.waiting_for(GUILD, triage.id, "Billing")) == 4
 
 
 async def test_texts_for_the_same_new_label_are_one_proposal(store: Store, triage: Triage) -> None:

@@ -510,6 +510,18 @@ class TestLabelsThatDoNotExistYet:
         history = await stage.services.labeling.history(member(stage), team, 0)
         assert [one.text for one in history[0]] == [long.strip()]
 
+    async def test_a_label_that_a_lead_creates_otherwise_saves_what_waited_for_it(
+        self, stage: RealStage, triage: Classifier
+    ) -> None:
+        """The message with the buttons may be gone."""
+        offered = await stage.ada.command("label", text="my invoice", label="billing")
+        await stage.ada.click(offered, "Propose billing")
+        created = await stage.maria.command("labels create", names="Billing, other")
+        assert "Saved 1 text that had been proposed with it." in created.text
+        assert await counts(stage, triage) == {"bug": 0, "question": 0, "idea": 0, "Billing": 1, "other": 0}
+        history = await stage.services.labeling.history(member(stage), triage, 0)
+        assert [one.text for one in history[0]] == ["my invoice"]
+
     async def test_a_declined_label_is_told_and_can_be_asked_for_again(
         self, stage: RealStage, triage: Classifier
     ) -> None:

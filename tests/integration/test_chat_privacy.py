@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bot.chat import privacy_cards
 from bot.chat.privacy_cards import MOST_BYTES, export_card
 from bot.playground.people import Person
 from bot.playground.reply import Reply
@@ -70,6 +71,25 @@ async def test_show_counts_what_one_person_left_here(stage: RealStage) -> None:
     for words in ("2 texts", "2 labels", "1 question ", "1 judgement", "Ada"):
         assert words in shown.text
     assert (await stage.jonas.command("privacy show")).text == "I store nothing about you here."
+
+
+async def test_a_large_export_is_packed_beside_the_event_loop(
+    stage: RealStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty thousand texts take seconds, and meanwhile others ask."""
+    await stage.ada.command("label", text="the app crashes", label="bug")
+    threads: list[threading.Thread] = []
+
+    def packed(content: bytes) -> bytes:
+        threads.append(threading.current_thread())
+        return gzip_compress(content)
+
+    gzip_compress = gzip.compress
+    monkeypatch.setattr(privacy_cards, "MOST_BYTES", 400)
+    monkeypatch.setattr(gzip, "compress", packed)
+    await stage.ada.command("privacy export")
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_the_export_holds_every_text_label_question_and_judgement(stage: RealStage) -> None:

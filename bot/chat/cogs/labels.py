@@ -14,7 +14,7 @@ from bot.chat.cogs.curating import codebook
 from bot.chat.curating_cards import change_preview_card, changes_card, revert_preview_card
 from bot.chat.overview_cards import labels_card
 from bot.chat.sending import begin, show
-from bot.chat.text import code, listed
+from bot.chat.text import code, counted, listed
 from storage.errors import Conflict, InvalidInput
 from storage.label_changes import ChangeKind
 
@@ -39,13 +39,15 @@ class LabelCommands(PupilCog, commands.GroupCog, group_name="labels", group_desc
         if description and len(wanted) > 1:
             raise InvalidInput("A description belongs to one label. Create the labels one by one, or describe none.")
         chosen = await self.classifier(actor, classifier)
-        created, refused = [], []
+        created, refused, waited = [], [], 0
         for name in wanted:
             try:
                 created.append((await self.services.classifiers.create_label(actor, chosen, name, description)).name)
             except (Conflict, InvalidInput) as error:
                 refused.append(str(error))
-        await show(interaction, Card(created_words(chosen.name, created, refused)))
+                continue
+            waited += await self.services.proposing.save_waiting(actor, chosen, name)
+        await show(interaction, Card(created_words(chosen.name, created, refused, waited)))
 
     @app_commands.command(name="list", description="The labels, and how many texts each of them has.")
     @app_commands.describe(classifier="Which classifier (the channel's, if left out)")
@@ -158,11 +160,12 @@ def split_names(names: str) -> list[str]:
     return wanted
 
 
-def created_words(classifier: str, created: list[str], refused: list[str]) -> str:
-    """What was created, then one line for each name that was not."""
+def created_words(classifier: str, created: list[str], refused: list[str], waited: int = 0) -> str:
+    """What was created, with how many texts that had waited for it, then one line for each name that was not."""
     lines = [f"{code(classifier)} has the new {'label' if len(created) == 1 else 'labels'} " if created else ""]
     lines[0] += listed([code(name) for name in created], MOST_AT_ONCE)
     lines[0] += ". Teach with `/label`; `/ask` knows it already." if created else ""
+    lines += [f"Saved {counted(waited, 'text')} that had been proposed with it."] if waited else []
     return "\n".join(filter(None, [*lines, *refused[:10], *_left_out(refused, 10)]))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from discord import app_commands
 from discord.ext import commands
 
@@ -39,7 +41,7 @@ class PrivacyCommands(PupilCog, commands.GroupCog, group_name="privacy", group_d
 
     async def _export(self, interaction: Interaction) -> None:
         content = await self.services.privacy.export(self.actor(interaction))
-        await show(interaction, export_card(content))
+        await show(interaction, await asyncio.to_thread(export_card, content))  # packing takes seconds
 
     @app_commands.command(description="Delete your texts, labels and questions. Shows first what that means.")
     async def forget(self, interaction: Interaction) -> None:
