@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import discord
+from discord.utils import snowflake_time
 
 from bot.chat.cards import Card
 from bot.chat.sending import as_edit, as_message
@@ -49,7 +50,7 @@ class _Panel:
     channel: int
     message: int | None
     posted_at: float
-    """Unix time; for a message from before a restart the job's, which is at most moments older."""
+    """Unix time."""
     shown: Card | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -121,7 +122,8 @@ class ProgressBoard:
             if channel is None:  # nobody asked for it in a channel, and the lead has named none
                 return None
             message = int(job.message_id) if job.message_id else None
-            panel = self._panels[job.id] = _Panel(update, int(channel), message, job.created_at)
+            posted_at = snowflake_time(message).timestamp() if message else 0.0
+            panel = self._panels[job.id] = _Panel(update, int(channel), message, posted_at)
             self._spawn(self._keep(panel))
         panel.newest = update
         panel.changed.set()
@@ -169,7 +171,9 @@ class ProgressBoard:
         return True
 
     async def _write(self, panel: _Panel, card: Card) -> None:
-        if panel.message is not None and time.time() - panel.posted_at < self._life:
+        # A result is one edit, however old the message is; after a restart it is drawn once more.
+        edits = panel.newest.job.state.is_final or time.time() - panel.posted_at < self._life
+        if panel.message is not None and edits:
             try:
                 await self._message(panel, panel.message).edit(**as_edit(card))
                 return

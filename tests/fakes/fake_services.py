@@ -520,6 +520,13 @@ class FakeImports:
         return None
 
 
+class FakeProposing:
+    """Nothing was proposed."""
+
+    async def save_waiting(self, actor: Actor, classifier: Classifier, name: str) -> int:
+        return 0
+
+
 @dataclass
 class FakeServices:
     """Made to measure for `PupilBot`; `services` is what it is constructed with."""
@@ -538,6 +545,7 @@ class FakeServices:
         self.morning = FakeMorning()
         self.forecast = FakeForecast()
         self.imports = FakeImports()
+        self.proposing = FakeProposing()
 
     @property
     def services(self) -> Services:

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -181,6 +181,18 @@ async def test_an_hour_long_training_moves_on_to_a_new_message(stage: Stage, mon
     first, second = board(stage)
     assert not first["embeds"]
     assert stage.fake.memory.jobs[0].message_id == second["id"]
+
+
+async def test_a_result_stays_in_its_message_also_if_that_is_old(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await begin(stage)
+    finish(stage, job, await only(stage), live=True)
+    await shown(stage, "v1 is live")
+    monkeypatch.setattr("bot.chat.progress.snowflake_time", lambda message: datetime(2020, 1, 1, tzinfo=UTC))
+    update = await stage.fake.training.job(LEAD.guild, job)
+    for _ in range(2):
+        await stage.bot.board.show(update)
+        (message,) = board(stage)
+        assert "v1 is live" in str(message)
 
 
 async def test_a_deleted_progress_message_is_written_again(stage: Stage) -> None:
