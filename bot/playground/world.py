@@ -172,8 +172,10 @@ class World:
         self._last_id = max(self._last_id, int(message.id))
         channel = self._messages.setdefault(message.wire["channel_id"], {})
         channel[message.id] = message
-        while len(channel) > self.store.messages_per_channel:
-            self.store.delete_message(channel.pop(next(iter(channel))).id)
+        # Each kind by itself: most answers are for one person, and a result with its buttons is for all of them.
+        alike = [each.id for each in channel.values() if (each.only_for is None) is (message.only_for is None)]
+        for old in alike[: -self.store.messages_per_channel]:
+            self.store.delete_message(channel.pop(old).id)
 
     def _save(self, message: Message) -> None:
         if message.only_for is None:

@@ -80,6 +80,19 @@ async def test_a_channel_keeps_its_newest_messages_only(tmp_path: Path) -> None:
         assert [one["content"] for one in playground.person("ada").messages()] == ["3", "4", "5", "6", "7"]
 
 
+async def test_what_one_person_alone_sees_pushes_no_public_message_out(tmp_path: Path) -> None:
+    state = tmp_path / "playground.sqlite"
+    async with served(state, messages_per_channel=3) as playground, Connected(playground):
+        await playground.person("ada").say("for all")
+        for number in range(5):
+            assert (await playground.person("maria").command("label", text=str(number), label="bug")).ephemeral
+        seen = playground.person("maria").messages()
+        assert [one["content"] for one in seen if one["content"] == "for all"] == ["for all"]
+        assert len(seen) == 1 + 3
+    async with served(state, messages_per_channel=3) as playground:
+        assert [one["content"] for one in playground.person("ada").messages()] == ["for all"]
+
+
 async def test_ephemeral_message_is_gone_after_a_restart_as_after_a_reload_of_discord(tmp_path: Path) -> None:
     state = tmp_path / "playground.sqlite"
     async with served(state) as playground, Connected(playground):
