@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,8 +77,9 @@ class Opinions:
     async def shared(self, guild: str, classifier_id: int) -> list[SharedOpinion]:
         """What everybody says about the texts that two or more people have labelled, by example, oldest first."""
         at = (guild, classifier_id)
-        found = await self._db.read(
-            lambda connection: rows(
+
+        def query(connection: sqlite3.Connection) -> list[SharedOpinion]:
+            found = rows(
                 connection,
                 # Who labels alone is left out first, by an index alone: as a rule that is nearly everything.
                 "SELECT opinion.*, example.text AS text, EXISTS (SELECT 1 FROM standing_events AS ruling "
@@ -90,19 +92,20 @@ class Opinions:
                 "AND opinion.example_id = example.id ORDER BY opinion.example_id, opinion.id",
                 (*at, *at),
             )
-        )
-        return [
-            SharedOpinion(
-                each["example_id"],
-                each["text"],
-                each["annotator"],
-                each["label_id"],
-                EventKind(each["kind"]),
-                each["created_at"],
-                bool(each["ruled"]),
-            )
-            for each in found
-        ]
+            return [
+                SharedOpinion(
+                    each["example_id"],
+                    each["text"],
+                    each["annotator"],
+                    each["label_id"],
+                    EventKind(each["kind"]),
+                    each["created_at"],
+                    bool(each["ruled"]),
+                )
+                for each in found
+            ]
+
+        return await self._db.read(query)
 
     async def annotators_of(self, guild: str, example_id: int) -> set[str]:
         """Who says something about an example now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import logging
 import time
@@ -69,7 +70,7 @@ class ConflictService:
             NotAllowed.
         """
         actor.require(Role.LEAD, "settle conflicts")
-        tied = ties(await self._opinions.shared(classifier.guild, classifier.id))
+        tied = await asyncio.to_thread(ties, await self._opinions.shared(classifier.guild, classifier.id))
         if not tied:
             return None
         place = next((place for place, said in enumerate(tied) if said[0].example_id > after), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -100,8 +101,12 @@ class CurationService:
 
     async def _ends(self, classifier: Classifier, merged: int, into: int) -> int:
         said = await self._opinions.shared(classifier.guild, classifier.id)
-        after = [replace(one, label_id=into) if one.label_id == merged else one for one in said]
-        return len(ties(said)) - len(ties(after))
+
+        def count() -> int:
+            after = [replace(one, label_id=into) if one.label_id == merged else one for one in said]
+            return len(ties(said)) - len(ties(after))
+
+        return await asyncio.to_thread(count)
 
     async def confirm(self, actor: Actor, draft_id: int) -> ChangeDone:
         """Do what a preview said; a second time it is only told.
