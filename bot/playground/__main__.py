@@ -47,7 +47,7 @@ async def serve(port: int, state: Path | None, deadline: float) -> None:
     playground = Playground(state, deadline=deadline)
     app = web.Application()
     playground.add_routes(app)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, HOST, port).start()
