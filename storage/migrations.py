@@ -149,3 +149,8 @@ def _nightly_for_all(db: sqlite_utils.Database) -> None:
 @MIGRATIONS(name="0016_keys_first")
 def _keys_first(db: sqlite_utils.Database) -> None:
     _run(db, mending.KEYS_FIRST)
+
+
+@MIGRATIONS(name="0017_places_of_a_round")
+def _places_of_a_round(db: sqlite_utils.Database) -> None:
+    _run(db, mending.PLACES_OF_A_ROUND)

@@ -143,14 +143,12 @@ class Rounds:
                 return open
             if not _is_free(tables.conn, round, example_id, now):
                 return None
+            tables.execute("UPDATE rounds SET asked = asked + 1 WHERE guild = ? AND id = ?", (guild, round_id))
             tables.execute(
                 "INSERT INTO questions (guild, round, position, classifier_id, example_id, annotator, "
-                "picked_by_model, asked_at) SELECT ?, ?, coalesce(max(position), 0) + 1, ?, ?, ?, ?, ? "
-                "FROM questions WHERE guild = ? AND round = ?",
-                (
-                    *(guild, round_id, round.classifier_id, example_id, round.annotator, picked_by_model, now),
-                    *(guild, round_id),
-                ),
+                "picked_by_model, asked_at) SELECT guild, id, asked, ?, ?, ?, ?, ? FROM rounds "
+                "WHERE guild = ? AND id = ?",
+                (round.classifier_id, example_id, round.annotator, picked_by_model, now, guild, round_id),
             )
             return _open(tables.conn, guild, round_id)
 

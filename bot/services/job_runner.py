@@ -314,7 +314,7 @@ class JobRunner:
         champion, anew = None, False
         if job.champion:
             version = await self._registry.get(job.guild, job.classifier_id, job.champion)
-            champion, anew = version.artifact, await self._knows_what_was_forgotten(version)
+            champion, anew = version.artifact, await self.forgotten_in(version) != 0
         return JobSpec(
             job_id=job.id,
             attempt=job.attempt,
@@ -330,14 +330,15 @@ class JobRunner:
             owner=job.guild,
         )
 
-    async def _knows_what_was_forgotten(self, version: ModelVersion) -> bool:
-        """Whether a text that the version's weights have learned was forgotten since; True where that is not known."""
+    async def forgotten_in(self, version: ModelVersion) -> int | None:
+        """How many texts that the version's weights have learned were forgotten since, also those that it has from the
+        versions it went on from. None: that is not known, because its files are damaged or gone."""
         try:
             manifest = await asyncio.to_thread(read_manifest, self._models / version.artifact)
         except ArtifactError:
-            return True
+            return None
         snapshots = {version.snapshot, *learned(manifest.lineage)}
-        return any([await self._privacy.forgotten_of(version.guild, snapshot) for snapshot in snapshots])
+        return sum([await self._privacy.forgotten_of(version.guild, snapshot) for snapshot in snapshots])
 
     async def _hand_over(self, job: TrainingJob, spec: JobSpec) -> None:
         await self._trainer.put_snapshot(self._snapshots / f"{spec.snapshot}.jsonl")

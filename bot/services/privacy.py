@@ -130,9 +130,12 @@ class PrivacyService:
             held = await asyncio.to_thread(_held, self._snapshots, actor.guild, [*snapshots, *nobodys])
             erased = await self._privacy.forget(actor.guild, actor.id, held)
         relearned = await self._relearn(actor.guild, erased)
-        # A fit that was under way may have cached a vector of a text that is gone.
-        await self._privacy.drop_vectors(actor.guild, erased.hashes)
-        await self.sweep()
+        try:
+            # A fit that was under way may have cached a vector of a text that is gone.
+            await self._privacy.drop_vectors(actor.guild, erased.hashes)
+            await self.sweep()
+        except (PupilError, OSError) as error:  # it is deleted, and who asked hears that; the clock sweeps again
+            log.warning("forgetting.not_tidied", extra={"guild": actor.guild, "why": str(error)})
         knows, carried, unknown = await self._versions(actor.guild, erased, held)
         waiting = sum(snapshot_path(self._snapshots, each).exists() for each in erased.doomed)
         log.info("person.forgotten", extra={"guild": actor.guild, "texts": erased.texts, "events": erased.label_events})
@@ -167,7 +170,8 @@ class PrivacyService:
         if not erased.classifiers:
             return (), (), ()
         versions = await self._privacy.versions(guild)
-        origins = [(one.name, one.based_on) for one in await self._classifiers.list(guild) if one.based_on is not None]
+        every = [*await self._classifiers.list(guild), *await self._classifiers.archived(guild)]
+        origins = [(one.name, one.based_on) for one in every if one.based_on is not None]
         taught = await asyncio.to_thread(_taught, self._models, [artifact for *_, artifact in versions])
         knows, carried, unknown = list[str](), list[tuple[str, str]](), list[str]()
         for classifier, number, snapshot, artifact in versions:

@@ -147,7 +147,10 @@ class TrainingService:
         known = _meant(versions[0].labels, labels, renamed)
         changed = max(changed, sum(count.total for count in counts if count.label.id not in known))
         changed += sum(label.archived and label.id in known for label in labels)
-        return changed + await self._privacy.forgotten_of(guild, versions[0].snapshot)
+        forgotten = await self._runner.forgotten_in(versions[0])
+        if forgotten is None:
+            forgotten = await self._privacy.forgotten_of(guild, versions[0].snapshot)
+        return changed + forgotten
 
     async def _attempt(
         self,

@@ -1,11 +1,11 @@
-"""What put older tables right: steps 0015 and 0016."""
+"""What put older tables right: steps 0015 to 0017."""
 
 from __future__ import annotations
 
 NIGHTLY_FOR_ALL = """
 -- Classifiers that an import has made had no schedule, as if somebody had switched it off; the others are nightly.
 INSERT INTO schedules (guild, classifier_id, cron, timezone, enabled)
-SELECT guild, id, '0 3 * * *', 'UTC', 1 FROM classifiers
+SELECT guild, id, '0 3 * * *', 'UTC', 1 - archived FROM classifiers
 WHERE NOT EXISTS (SELECT 1 FROM schedules WHERE guild = classifiers.guild AND classifier_id = classifiers.id);
 """
 
@@ -55,4 +55,14 @@ SELECT guild, example_id, classifier_id, label_id, kept_by, created_at FROM olde
 DROP TABLE older;
 
 CREATE INDEX kept_labels_of_a_classifier ON kept_labels (guild, classifier_id);
+"""
+
+PLACES_OF_A_ROUND = """
+-- How many questions were asked so far. Positions are counted from here: where a question is taken out with its text, a
+-- button on its card must not mean the next one.
+ALTER TABLE rounds ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
+
+UPDATE rounds SET asked = coalesce(
+    (SELECT max(position) FROM questions WHERE questions.guild = rounds.guild AND questions.round = rounds.id), 0
+);
 """

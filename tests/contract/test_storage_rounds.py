@@ -136,6 +136,25 @@ async def test_an_import_that_is_taken_back_takes_its_questions_along(
         await store.rounds.get(GUILD, "unknown")
 
 
+@pytest.mark.parametrize("undone", [False, True])
+async def test_a_place_whose_text_is_gone_is_not_given_again(
+    store: Store, triage: Triage, pool: dict[str, int], undone: bool
+) -> None:
+    """A button on its card would label another text, which nobody was shown."""
+    ada = await begin(store, triage, "ada")
+    await ask(store, ada, pool["one"])
+    if undone:
+        await store.examples.add_unlabelled(GUILD, triage.id, ["five"], "maria", Source.FILE, 2.0)
+        await take_out(store, GUILD, "b", "maria")
+    else:
+        await store.examples.remove(GUILD, pool["one"], "maria", 12.0)
+    left = await store.rounds.pool(GUILD, triage.id, 1)
+    question = await ask(store, ada, left[0].example_id)
+    assert question is not None
+    assert question.position == 2
+    assert not await store.rounds.settle(GUILD, ada, 1, Outcome.SKIPPED, None, 13.0)
+
+
 async def test_a_question_about_a_removed_text_is_not_opened_again(
     store: Store, triage: Triage, pool: dict[str, int]
 ) -> None:

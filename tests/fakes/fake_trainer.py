@@ -43,6 +43,8 @@ class FakeTrainer:
         """The same of the next times that a job is handed over."""
         self.fetch_errors: list[PupilError] = []
         self.cancel_errors: list[PupilError] = []
+        self.goes_on = False
+        """Whether trainings go on from the champion, as those of many rows do."""
         """The same of the next times that a version is fetched."""
         self.failure: tuple[str, bool] | None = None
         """(sentence, retryable) that every job ends with; None: it succeeds."""
@@ -133,7 +135,8 @@ class FakeTrainer:
         )
         (staging / "report.json").write_text(to_json(self.report))
         labels = [{"id": label.id, "name": label.name, "description": ""} for label in content.labels]
-        before = () if spec.start is None else learned(read_manifest(self.root / spec.start).lineage)
+        went_on = spec.champion if self.goes_on and not spec.anew else spec.start
+        before = () if went_on is None else learned(read_manifest(self.root / went_on).lineage)
         lineage = {"job": spec.job_id, "snapshot": spec.snapshot, "learned": [spec.snapshot, *before]}
         return seal(staging, self.root, "version", labels, lineage, 0.0)
 

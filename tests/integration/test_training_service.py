@@ -209,6 +209,22 @@ async def test_forgotten_labels_are_a_reason_to_train_until_a_version_is_without
     assert isinstance(await system.services.training.request(LEAD, classifier), NotYet)
 
 
+async def test_what_a_version_knows_from_the_one_it_went_on_from_is_a_reason_to_train_once_it_is_forgotten(
+    system: System, trainer: FakeTrainer
+) -> None:
+    trainer.goes_on = True
+    classifier = await taught(system)
+    mine = await system.services.labeling.label(MEMBER, classifier, "mine", "bug", Source.API)
+    await train(system, classifier)
+    await system.services.labeling.undo(MEMBER, mine.event_id)
+    await train(system, await taught(system, 100))
+    assert (await system.serving.answer(classifier, "text")).number == 2
+    receipt = await system.services.privacy.forget(MEMBER)
+    assert receipt.learned == ("triage v1", "triage v2")
+    assert (await train(system, classifier))[0] is JobState.SUCCEEDED, "as the receipt says"
+    assert isinstance(await system.services.training.request(LEAD, classifier), NotYet)
+
+
 @pytest.mark.parametrize("kind", [ChangeKind.MERGE, ChangeKind.ARCHIVE])
 async def test_a_label_that_is_gone_is_a_reason_to_train_and_a_description_is_none(
     system: System, kind: ChangeKind
