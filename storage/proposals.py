@@ -101,9 +101,11 @@ class Proposals:
 
         return await self._db.read(query)
 
-    async def waiting_for(self, guild: str, classifier_id: int, name: str) -> list[Proposal]:
-        """All texts that wait for a label of this name, oldest first."""
-        return await self._db.read(lambda connection: _named(connection, guild, classifier_id, name, "proposed"))
+    async def proposed(self, guild: str, classifier_id: int) -> list[Proposal]:
+        """All texts of a classifier that wait for a label, oldest first."""
+        sql = "SELECT * FROM proposals WHERE guild = ? AND classifier_id = ? AND state = 'proposed' ORDER BY id"
+        found = await self._db.read(lambda connection: rows(connection, sql, (guild, classifier_id)))
+        return [_proposal(each) for each in found]
 
     async def decide(self, guild: str, proposal_id: int, state: str, by: str) -> None:
         """Close one: "created" or "declined". Raises NotFound."""
@@ -122,14 +124,10 @@ def _find(connection: sqlite3.Connection, guild: str, proposal_id: int) -> Propo
 
 
 def _alike(connection: sqlite3.Connection, proposal: Proposal, state: str) -> list[Proposal]:
-    return _named(connection, proposal.guild, proposal.classifier_id, proposal.name, state)
-
-
-def _named(connection: sqlite3.Connection, guild: str, classifier_id: int, name: str, state: str) -> list[Proposal]:
     found = rows(
         connection,
         "SELECT * FROM proposals WHERE guild = ? AND classifier_id = ? AND key = ? AND state = ? ORDER BY id",
-        (guild, classifier_id, normalise(name), state),
+        (proposal.guild, proposal.classifier_id, normalise(proposal.name), state),
     )
     return [_proposal(each) for each in found]
 

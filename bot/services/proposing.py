@@ -14,7 +14,7 @@ from bot.services.labeling import LabelingService, LabelReceipt
 from bot.services.people import Actor, Role
 from storage.errors import Conflict, NotAllowed
 from storage.proposals import Proposal
-from storage.records import Classifier, Source
+from storage.records import Classifier, Source, normalise
 from storage.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -86,15 +86,16 @@ class ProposingService:
         saved, left_out = await self._save(actor, classifier, list(waiting.values()))
         return Created(proposal, classifier, saved, left_out)
 
-    async def save_waiting(self, actor: Actor, classifier: Classifier, name: str) -> int:
-        """Store every text that waited for a label of this name, which there is by now; how many.
+    async def save_waiting(self, actor: Actor, classifier: Classifier) -> int:
+        """Store every text that was proposed with a label that there is by now, however it came; how many.
 
-        Raises:
-            NotAllowed, NotFound.
+        It is whoever typed it that labels it: the actor only was there when the label came.
         """
-        actor.require(Role.LEAD, "create a label")
-        waiting = await self._stores.proposals.waiting_for(actor.guild, classifier.id, name)
-        saved, _ = await self._save(actor, classifier, waiting)
+        proposed = await self._stores.proposals.proposed(actor.guild, classifier.id)
+        if not proposed:
+            return 0
+        known = await self._labeling.label_ids(classifier)
+        saved, _ = await self._save(actor, classifier, [each for each in proposed if normalise(each.name) in known])
         return len(saved)
 
     async def _save(

@@ -161,7 +161,9 @@ class Api:
         rows = [_row(item, position) for position, item in enumerate(body)]
         source = _source(request.query.get("source", Source.API.value))
         name = request.match_info["name"]
-        return _json(answers.imported(await self._services.labeling.import_rows(actor, name, rows, source)))
+        receipt = await self._services.labeling.import_rows(actor, name, rows, source)
+        await self._services.proposing.save_waiting(actor, receipt.classifier)
+        return _json(answers.imported(receipt))
 
     async def export_examples(self, request: web.Request) -> web.Response:
         actor, classifier = await self._actor_and_classifier(request)

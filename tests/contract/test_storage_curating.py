@@ -287,7 +287,7 @@ async def test_the_team_is_told_of_a_proposal_once_a_day(store: Store, triage: T
         typed = await store.proposals.type(GUILD, triage.id, "billing", text, Source.COMMAND, "ada", now)
         told.append((await store.proposals.propose(GUILD, typed.id))[1])
     assert told == [True, False, True, False]
-    assert len(await store.proposals.waiting_for(GUILD, triage.id, "Billing")) == 4
+    assert len(await store.proposals.proposed(GUILD, triage.id)) == 4
 
 
 async def test_texts_for_the_same_new_label_are_one_proposal(store: Store, triage: Triage) -> None:

@@ -67,7 +67,7 @@ READS: dict[str, tuple[Call, Any]] = {
     "examples.texts": (lambda s, t, e: s.examples.texts(STRANGER, t.id, [1, 2]), {}),
     "predictions.recent_questions": (lambda s, t, e: s.predictions.recent_questions(STRANGER, t.id, 0.0, 9), []),
     "predictions.texts": (lambda s, t, e: s.predictions.texts(STRANGER, ["p1"]), {}),
-    "proposals.waiting_for": (lambda s, t, e: s.proposals.waiting_for(STRANGER, t.id, "billing"), []),
+    "proposals.proposed": (lambda s, t, e: s.proposals.proposed(STRANGER, t.id), []),
     "predictions.count": (lambda s, t, e: s.predictions.count(STRANGER, t.id), 0),
     "jobs.active": (lambda s, t, e: s.jobs.active(STRANGER, t.id), None),
     "jobs.latest": (lambda s, t, e: s.jobs.latest(STRANGER, t.id), None),

@@ -523,7 +523,7 @@ class FakeImports:
 class FakeProposing:
     """Nothing was proposed."""
 
-    async def save_waiting(self, actor: Actor, classifier: Classifier, name: str) -> int:
+    async def save_waiting(self, actor: Actor, classifier: Classifier) -> int:
         return 0
 
 

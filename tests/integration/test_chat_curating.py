@@ -522,6 +522,15 @@ class TestLabelsThatDoNotExistYet:
         history = await stage.services.labeling.history(member(stage), triage, 0)
         assert [one.text for one in history[0]] == ["my invoice"]
 
+    async def test_a_label_of_another_name_that_is_renamed_saves_what_waited_for_it(
+        self, stage: RealStage, triage: Classifier
+    ) -> None:
+        offered = await stage.ada.command("label", text="my invoice", label="billing")
+        await stage.ada.click(offered, "Propose billing")
+        preview = await stage.maria.command("labels rename", label="idea", new_name="billing")
+        await stage.maria.click(preview, preview.buttons[0])
+        assert await counts(stage, triage) == {"bug": 0, "question": 0, "billing": 1}
+
     async def test_a_declined_label_is_told_and_can_be_asked_for_again(
         self, stage: RealStage, triage: Classifier
     ) -> None:

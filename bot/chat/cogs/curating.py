@@ -29,7 +29,9 @@ class Curating(PupilCog):
     async def change(self, interaction: Interaction, draft_id: str) -> None:
         """Confirms what a preview showed."""
         await begin(interaction)
-        done = await self.services.curation.confirm(self.actor(interaction), int(draft_id))
+        actor = self.actor(interaction)
+        done = await self.services.curation.confirm(actor, int(draft_id))
+        await self.services.proposing.save_waiting(actor, done.classifier)
         await show(interaction, change_done_card(done))
 
     @pressed(r"unchange:(?P<change_id>\d{1,18})")

@@ -84,7 +84,10 @@ class ExampleCommands(
     @pressed(rf"import:{KEY}")
     async def apply(self, interaction: Interaction, token: str) -> None:
         await begin(interaction)
-        await show(interaction, imported_card(await self.services.imports.apply(self.actor(interaction), token)))
+        actor = self.actor(interaction)
+        applied = await self.services.imports.apply(actor, token)
+        await self.services.proposing.save_waiting(actor, applied.classifier)
+        await show(interaction, imported_card(applied))
 
     @pressed(rf"import-no:{KEY}")
     async def cancel(self, interaction: Interaction, token: str) -> None:

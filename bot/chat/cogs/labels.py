@@ -39,14 +39,13 @@ class LabelCommands(PupilCog, commands.GroupCog, group_name="labels", group_desc
         if description and len(wanted) > 1:
             raise InvalidInput("A description belongs to one label. Create the labels one by one, or describe none.")
         chosen = await self.classifier(actor, classifier)
-        created, refused, waited = [], [], 0
+        created, refused = [], []
         for name in wanted:
             try:
                 created.append((await self.services.classifiers.create_label(actor, chosen, name, description)).name)
             except (Conflict, InvalidInput) as error:
                 refused.append(str(error))
-                continue
-            waited += await self.services.proposing.save_waiting(actor, chosen, name)
+        waited = await self.services.proposing.save_waiting(actor, chosen)
         await show(interaction, Card(created_words(chosen.name, created, refused, waited)))
 
     @app_commands.command(name="list", description="The labels, and how many texts each of them has.")

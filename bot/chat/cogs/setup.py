@@ -33,7 +33,6 @@ from bot.chat.setup_cards import (
 )
 from bot.services.classifiers import NIGHTLY
 from bot.services.people import Actor, Role
-from bot.services.setup import parse_labels
 from storage.errors import InvalidInput, UserError
 
 if TYPE_CHECKING:
@@ -116,8 +115,7 @@ class Setup(PupilCog):
             number = await self._number(actor, name)
             await self._show(interaction, CLASSIFIER, number, f"{error} {NOTHING_CREATED}", labels)
             return
-        for label, _ in parse_labels(labels):
-            await self.services.proposing.save_waiting(actor, made, label)
+        await self.services.proposing.save_waiting(actor, made)
         await self._go_on(interaction, CLASSIFIER, made.id)
 
     async def _number(self, actor: Actor, name: str) -> int:
