@@ -105,9 +105,9 @@ class TeachingService:
         Raises:
             NotFound (no such round or label), NotAllowed, StorageError.
         """
-        round, classifier = await self._mine(actor, round_id)
         # Storing takes a moment, in which somebody may press another label: one after the other, so the first counts.
-        async with self._answering.setdefault(round.id, asyncio.Lock()):
+        async with self._answering.setdefault(round_id, asyncio.Lock()):
+            round, classifier = await self._mine(actor, round_id)
             question = await self._open(round, position)
             if question is None:
                 return await self._next(classifier, round)
