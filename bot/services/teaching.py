@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
@@ -105,24 +105,36 @@ class TeachingService:
         Raises:
             NotFound (no such round or label), NotAllowed, StorageError.
         """
+
+        async def typed(classifier: Classifier) -> str:
+            return label
+
+        return await self._answer(actor, round_id, position, typed)
+
+    async def label_by_id(self, actor: Actor, round_id: str, position: int, label_id: int) -> Step:
+        """The same for a label that was chosen from those shown."""
+
+        async def shown(classifier: Classifier) -> str:
+            labels = await self._classifiers.labels(classifier.guild, classifier.id)
+            return label_with_id(classifier, labels, label_id).name
+
+        return await self._answer(actor, round_id, position, shown)
+
+    async def _answer(
+        self, actor: Actor, round_id: str, position: int, label: Callable[[Classifier], Awaitable[str]]
+    ) -> Step:
         # Storing takes a moment, in which somebody may press another label: one after the other, so the first counts.
         async with self._answering.setdefault(round_id, asyncio.Lock()):
             round, classifier = await self._mine(actor, round_id)
             question = await self._open(round, position)
             if question is None:
                 return await self._next(classifier, round)
+            chosen, now = await label(classifier), time.time()
             receipt = await self._labeling.label(
-                actor, classifier, question.text, label, Source.COMMAND, picked_by_model=question.picked_by_model
+                actor, classifier, question.text, chosen, Source.COMMAND, picked_by_model=question.picked_by_model
             )
-            now = time.time()
             await self._rounds.settle(round.guild, round.id, position, Outcome.LABELLED, receipt.event_id, now)
         return replace(await self._next(classifier, round), receipt=receipt)
-
-    async def label_by_id(self, actor: Actor, round_id: str, position: int, label_id: int) -> Step:
-        """The same for a label that was chosen from those shown."""
-        _, classifier = await self._mine(actor, round_id)
-        labels = await self._classifiers.labels(classifier.guild, classifier.id)
-        return await self.label(actor, round_id, position, label_with_id(classifier, labels, label_id).name)
 
     async def pass_on(self, actor: Actor, round_id: str, position: int, outcome: Outcome) -> Step:
         """Unsure or skipped: the text stays in the pool for others."""
@@ -215,7 +227,8 @@ def _nothing_to_ask(classifier: Classifier, waiting: int) -> str:
         texts = "text" if waiting == 1 else "texts"
         return (
             f"`{classifier.name}` has {waiting} unlabelled {texts}, but none for you now. "
-            "Others are being asked, or you have passed already. Try again in a quarter of an hour."
+            "Others are being asked, you have passed already, or two people could not tell. Try again in a quarter of "
+            "an hour, or give a label with /label."
         )
     return (
         f"No unlabelled text waits in `{classifier.name}`. A lead brings some with /examples import: a file with a "
