@@ -14,7 +14,7 @@ from bot.services.people import Actor, Role
 from bot.services.serving import Serving
 from bot.services.texts import check_text
 from storage.errors import DiskFull
-from storage.records import Classifier, LabelledText, Prediction, Source, Split
+from storage.records import Classifier, LabelledText, Prediction, Source, Split, normalise
 from storage.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -104,10 +104,14 @@ class PredictionService:
     async def _feedback(self, actor: Actor, prediction: Prediction, label: str) -> LabelReceipt | None:
         self._consent.require(actor, Role.MEMBER, "say what is right")
         receipt = None
+        classifier = await self._classifiers.by_id(actor.guild, prediction.classifier_id)
         if prediction.text is not None:
-            classifier = await self._classifiers.by_id(actor.guild, prediction.classifier_id)
             receipt = await self._labeling.label(actor, classifier, prediction.text, label, Source.COMMAND)
-        event, right = None if receipt is None else receipt.event_id, label == prediction.label
+        # However it is written, and what it is called by now: a label is right where it is the one that was answered.
+        ids = await self._labeling.label_ids(classifier)
+        meant, answered = (normalise(name) for name in (label, prediction.label))
+        right = ids.get(meant, meant) == ids.get(answered, answered)
+        event = None if receipt is None else receipt.event_id
         await self._predictions.record_feedback(actor.guild, prediction.id, actor.id, right, event, time.time())
         return receipt
 

@@ -174,6 +174,20 @@ async def test_a_change_that_may_not_be_stored_leaves_the_label_as_it_was(system
     assert await labeling.label_of(triage, "dark mode") == "bug"
 
 
+async def test_an_answer_was_right_however_its_label_is_written_or_called_by_now(system: System) -> None:
+    services = system.services
+    triage = await services.classifiers.create(LEAD, "triage", ["bug"])
+    asked = [await services.prediction.ask(ADA, triage, f"it broke {n}", Source.COMMAND) for n in range(3)]
+    await services.prediction.wrong(ADA, asked[0].id, "BUG")
+    preview = await services.curation.preview(LEAD, triage, ChangeKind.RENAME, "bug", "defect")
+    await services.curation.confirm(LEAD, preview.draft_id)
+    await services.prediction.wrong(ADA, asked[1].id, "defect")
+    await services.classifiers.create_label(LEAD, triage, "idea")
+    await services.prediction.wrong(ADA, asked[2].id, "idea")
+    stats = await services.classifiers.stats(triage)
+    assert (stats.right, stats.wrong) == (2, 1)
+
+
 async def test_a_leads_label_settles_anew_what_a_lead_has_settled(system: System) -> None:
     labeling, suspects = system.services.labeling, system.services.suspects
     triage = await system.services.classifiers.create(LEAD, "triage", ["bug", "idea"])
