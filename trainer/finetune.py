@@ -213,7 +213,7 @@ def finetune(
     for step, chosen in enumerate(islice(batches, done, None), start=done + 1):
         seed_step(seed, step)
         loss = sum_gradients(trained, pieces.add_up(slice_of(chosen), len(chosen), add_gradients).to(device))
-        nn.utils.clip_grad_norm_(trained, recipe.clip)
+        _clip(trained, recipe.clip)
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
@@ -317,6 +317,13 @@ def _log_frequency(targets: NDArray[np.int64], classes: int) -> Tensor:
     """
     counts = np.maximum(np.bincount(targets, minlength=classes), 1)
     return torch.tensor(FREQUENCY_REMOVED * np.log(counts / counts.mean()), dtype=torch.float32)
+
+
+def _clip(parameters: Sequence[nn.Parameter], most: float) -> None:
+    """`nn.utils.clip_grad_norm_`, which multiplies also by 1: 3 % of a step on a CPU."""
+    norm = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
+    if not float(norm) + 1e-6 <= most:  # its own bound; also where it is no number
+        nn.utils.clip_grads_with_norm_(parameters, most, norm)
 
 
 class _Lower:
