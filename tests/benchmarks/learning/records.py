@@ -47,8 +47,8 @@ with newer ones and going on from it, five tiny versions came out as before, byt
 has learned what was forgotten is not gone on from (here nothing is); where the packaged encoder's share is written
 down; and a champion's answers about a label that it lacks are held out from that label's texts, which concerns the
 gate's pairs with a new label and `corrected` among the figures of growth (both measured anew); and a version that goes
-on from another keeps in mind which rows that one had learned, also where they are gone, which no case here has. Clipping
-multiplies by no 1 any more: a whole training came out as before, byte for byte."""
+on from another keeps in mind which rows that one had learned, also where they are gone, which no case here has.
+Clipping multiplies by no 1 any more: a whole training came out as before, byte for byte."""
 
 Key = tuple[str, str, int, int, str]
 """(part, data set, shots, seed, method)"""
