@@ -19,7 +19,7 @@ from bot.playground.reply import Reply
 from bot.services import privacy
 from bot.services.people import Actor, Role
 from bot.services.training import Requested
-from storage.errors import InvalidInput, NotAllowed
+from storage.errors import DiskFull, InvalidInput, NotAllowed
 from storage.records import Classifier, JobState, Source
 from tests.fakes.real_stage import LEAD, RealStage, real_stage
 from tests.fakes.tiny_encoder import make_tiny_base
@@ -198,7 +198,10 @@ async def test_a_training_under_way_keeps_its_file_until_it_has_ended(stage: Rea
     assert list(folder.glob("*.jsonl")) == []
 
 
-async def test_the_receipt_names_what_has_learned_it_also_from_another_classifier(stage: RealStage) -> None:
+@pytest.mark.parametrize("archived", [False, True])
+async def test_the_receipt_names_what_has_learned_it_also_from_another_classifier(
+    stage: RealStage, archived: bool
+) -> None:
     triage = await stage.services.classifiers.resolve(LEAD.guild, None)
     rows = [(f"{label} {n}", label) for label in ("bug", "question", "idea") for n in range(12)]
     await stage.teach(triage, rows)
@@ -207,9 +210,23 @@ async def test_the_receipt_names_what_has_learned_it_also_from_another_classifie
     other = await stage.services.classifiers.create(LEAD, "other", ["bug", "question", "idea"], "triage@v1")
     await stage.teach(other, rows)
     await train(stage, other)
+    if archived:  # brought back, it starts there again
+        await stage.services.classifiers.archive(LEAD, other)
     receipt = await forget(stage.ada)
     assert "`other v1`, `triage v1` have learned from them; a new training makes a version without." in receipt.text
     assert "`other` starts from `triage v1`, so choose another for it first, with `/classifier base`." in receipt.text
+
+
+async def test_what_cannot_be_tidied_up_after_a_deletion_does_not_hide_that_it_is_done(
+    stage: RealStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise DiskFull("Nothing was saved.")
+
+    await stage.ada.command("label", text="unforgettable walrus", label="bug")
+    preview = await stage.ada.command("privacy forget")
+    monkeypatch.setattr(stage.system.stores.privacy, "drop_vectors", full)
+    assert "Forgotten" in (await stage.ada.click(preview, "Delete all of it")).text
 
 
 async def test_delete_pressed_again_meanwhile_shows_the_same_receipt(

@@ -297,6 +297,17 @@ RELEASED = "0004_outside_texts"
 DIGEST = "4c28f43c16e3d5a5d7a7afd0fa9d565d16ea4877ca120e35f644ec0177572b56"
 
 
+ONE_LABEL = """
+INSERT INTO classifiers (id, guild, name, base, created_at, created_by) VALUES (1, 'g', 'c', 'b', 1, 'u');
+INSERT INTO labels (id, guild, classifier_id, name, key, position) VALUES (1, 'g', 1, 'bug', 'bug', 1);
+INSERT INTO examples (id, guild, classifier_id, text, hash, source, split, submitted_by, created_at)
+VALUES (1, 'g', 1, 'It crashed', printf('%064d', 1), 'command', 'train', 'u', 1);
+INSERT INTO label_events
+(id, guild, classifier_id, example_id, annotator, kind, label_id, source, created_at)
+VALUES (1, 'g', 1, 1, 'u', 'vote', 1, 'command', 1);
+"""
+
+
 def schema(tables: sqlite_utils.Database) -> list[tuple[Any, ...]]:
     query = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT GLOB '_sqlite*'"
     return sorted(map(tuple, tables.execute(query).fetchall()))
@@ -328,16 +339,7 @@ def test_released_steps_are_never_edited(path: Path) -> None:
 async def test_a_database_of_the_last_release_migrates_and_keeps_its_rows(path: Path) -> None:
     tables = released(path)
     with tables.conn:
-        tables.conn.executescript(
-            """
-            INSERT INTO classifiers (id, guild, name, base, created_at, created_by) VALUES (1, 'g', 'c', 'b', 1, 'u');
-            INSERT INTO labels (id, guild, classifier_id, name, key, position) VALUES (1, 'g', 1, 'bug', 'bug', 1);
-            INSERT INTO examples (id, guild, classifier_id, text, hash, source, split, submitted_by, created_at)
-            VALUES (1, 'g', 1, 'It crashed', printf('%064d', 1), 'command', 'train', 'u', 1);
-            INSERT INTO label_events (guild, classifier_id, example_id, annotator, kind, label_id, source, created_at)
-            VALUES ('g', 1, 1, 'u', 'vote', 1, 'command', 1);
-            """
-        )
+        tables.conn.executescript(ONE_LABEL)
     tables.close()
     async with Database(path) as db:
         assert [each.label for each in await Examples(db).current("g", 1)] == ["bug"]
@@ -353,14 +355,8 @@ async def test_damage_that_is_none_keeps_nobody_from_starting(path: Path) -> Non
     tables = released(path, "0014_feedback_of_an_event")
     with tables.conn:
         tables.conn.executescript(
-            """
-            INSERT INTO classifiers (id, guild, name, base, created_at, created_by) VALUES (1, 'g', 'c', 'b', 1, 'u');
-            INSERT INTO labels (id, guild, classifier_id, name, key, position) VALUES (1, 'g', 1, 'bug', 'bug', 1);
-            INSERT INTO examples (id, guild, classifier_id, text, hash, source, split, submitted_by, created_at)
-            VALUES (1, 'g', 1, 'It crashed', printf('%064d', 1), 'command', 'train', 'u', 1);
-            INSERT INTO label_events
-            (id, guild, classifier_id, example_id, annotator, kind, label_id, source, created_at)
-            VALUES (1, 'g', 1, 1, 'u', 'vote', 1, 'command', 1);
+            ONE_LABEL
+            + """
             INSERT INTO label_events
             (id, guild, classifier_id, example_id, annotator, kind, undoes, source, created_at)
             VALUES (2, 'g', 1, 1, 'u', 'retraction', 1, 'command', 2);
