@@ -523,7 +523,12 @@ class FakeImports:
 class FakeProposing:
     """Nothing was proposed."""
 
+    def __init__(self) -> None:
+        self.looked: list[str] = []
+        """Classifiers whose waiting texts were looked for."""
+
     async def save_waiting(self, actor: Actor, classifier: Classifier) -> int:
+        self.looked.append(classifier.name)
         return 0
 
 

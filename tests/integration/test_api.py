@@ -355,6 +355,7 @@ async def test_rows_are_imported_and_what_is_missing_is_made(site: Site) -> None
     status, receipt = await site.post(EXAMPLES, rows)
     assert (status, receipt["new"], receipt["new_labels"]) == (200, 2, ["bug", "billing"])
     assert site.fakes.labeling.sources == [Source.API]
+    assert site.fakes.proposing.looked == ["triage"], "a text may have waited for one of these labels"
     counts = await site.get("/api/v1/classifiers/triage/labels")
     assert [(count["label"], count["total"], count["formerly"]) for count in counts] == [
         ("bug", 1, []),

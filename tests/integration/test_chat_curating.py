@@ -522,6 +522,21 @@ class TestLabelsThatDoNotExistYet:
         history = await stage.services.labeling.history(member(stage), triage, 0)
         assert [one.text for one in history[0]] == ["my invoice"]
 
+    @pytest.mark.parametrize("by_file", [False, True])
+    async def test_a_label_that_comes_by_setup_or_a_file_saves_what_waited_for_it(
+        self, stage: RealStage, triage: Classifier, by_file: bool
+    ) -> None:
+        offered = await stage.ada.command("label", text="my invoice", label="billing")
+        await stage.ada.click(offered, "Propose billing")
+        if by_file:
+            table = ("texts.csv", b"text,label\nanother invoice,billing\n")
+            preview = await stage.maria.command("examples import", file=table)
+            await stage.maria.click(preview, preview.buttons[0])
+        else:
+            form = await stage.maria.click(await stage.maria.command("setup"), "Add labels")
+            await stage.maria.submit(form, name=triage.name, labels="billing")
+        assert (await counts(stage, triage))["billing"] == 1 + by_file
+
     async def test_a_label_of_another_name_that_is_renamed_saves_what_waited_for_it(
         self, stage: RealStage, triage: Classifier
     ) -> None:

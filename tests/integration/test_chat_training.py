@@ -190,6 +190,9 @@ async def test_a_result_stays_in_its_message_also_if_that_is_old(stage: Stage, m
     monkeypatch.setattr("bot.chat.progress.snowflake_time", lambda message: datetime(2020, 1, 1, tzinfo=UTC))
     update = await stage.fake.training.job(LEAD.guild, job)
     for _ in range(2):
+        async with asyncio.timeout(10):
+            while stage.bot.board._panels:  # else it is still the same drawing
+                await asyncio.sleep(0.01)
         await stage.bot.board.show(update)
         (message,) = board(stage)
         assert "v1 is live" in str(message)

@@ -16,7 +16,7 @@ from tests.fakes.lessons import WORDS, make_snapshot, one_torch_thread
 from tests.fakes.tiny_encoder import make_tiny_encoder
 from trainer.checkpoint import Checkpoints
 from trainer.dataset import read_dataset
-from trainer.finetune import CosineHead, Recipe, Step, count_steps, finetune, first_rows
+from trainer.finetune import CosineHead, Recipe, Step, _clip, count_steps, finetune, first_rows
 from trainer.meter import Meter
 from trainer.network import Network
 from trainer.protocol import Phase, Progress
@@ -319,3 +319,15 @@ class TestMeter:
             meter.step(Step(1, 1, number, 1000, 0.5))
         assert len(reports) < 8
         assert reports[-1].step == 1000
+
+
+@pytest.mark.parametrize("length", [0.5, 1.0, 5.0, math.inf])
+def test_gradients_are_clipped_as_torch_clips_them(length: float) -> None:
+    ours, theirs = ([torch.nn.Parameter(torch.ones(4)), torch.nn.Parameter(torch.ones(2))] for _ in range(2))
+    for parameters in (ours, theirs):
+        parameters[0].grad = torch.tensor([0.6, 0.0, 0.0, 0.8]) * length
+    _clip(ours, 1.0)
+    torch.nn.utils.clip_grad_norm_(theirs, 1.0)
+    assert ours[0].grad is not None
+    assert theirs[0].grad is not None
+    assert torch.allclose(ours[0].grad, theirs[0].grad, rtol=0, atol=0, equal_nan=True)
