@@ -134,7 +134,7 @@ class PrivacyService:
             # A fit that was under way may have cached a vector of a text that is gone.
             await self._privacy.drop_vectors(actor.guild, erased.hashes)
             await self.sweep()
-        except (PupilError, OSError) as error:  # it is deleted, and who asked hears that; the clock sweeps again
+        except (PupilError, OSError) as error:  # it is deleted, and they hear that; a clock sweeps the files again
             log.warning("forgetting.not_tidied", extra={"guild": actor.guild, "why": str(error)})
         knows, carried, unknown = await self._versions(actor.guild, erased, held)
         waiting = sum(snapshot_path(self._snapshots, each).exists() for each in erased.doomed)
